@@ -1,0 +1,70 @@
+// One kernel interface, three backends. A backend is a table of kernels and a way to hold memory; a tensor's device
+// picks it. A kernel that a backend lacks is a link error: its table names every kernel of kernels.h.
+#pragma once
+
+#include <cstddef>
+
+#include "tensor/kernel_types.h"
+
+namespace lem {
+
+enum class Device { cpu, simt, cuda };
+
+#define KERNEL(name, ...) void name(__VA_ARGS__);
+namespace cpu {
+#include "tensor/kernels.h"
+}
+namespace simt {
+#include "tensor/kernels.h"
+}
+namespace cuda {
+#include "tensor/kernels.h"
+}
+#undef KERNEL
+
+/// The kernels of one backend: on(device).softmax_forward(…).
+struct Kernels {
+#define KERNEL(name, ...) void (*name)(__VA_ARGS__);
+#include "tensor/kernels.h"
+#undef KERNEL
+};
+
+struct Backend {
+  const char* name;
+  void* (*allocate)(size_t bytes);  // 64-byte aligned; null when there is no memory left
+  void (*release)(void* p);
+  void (*upload)(void* dst, const void* host, size_t bytes);
+  void (*download)(void* host, const void* src, size_t bytes);
+  void (*copy)(void* dst, const void* src, size_t bytes);
+  void (*synchronize)();
+  Kernels kernels;
+};
+
+/// The backend of a device; an Error that names the others if this build or machine has none.
+const Backend& backend(Device device);
+inline const Kernels& on(Device device) { return backend(device).kernels; }
+
+const char* name(Device device);
+/// "cpu" | "simt" | "cuda"; an Error names them otherwise.
+Device parse_device(const char* name);
+
+/// Times every kernel call from now on (synchronising after each): kernel name, calls, seconds, most expensive first.
+struct KernelTime {
+  const char* name;
+  int64_t calls;
+  double seconds;
+};
+void profile_kernels(bool on);
+const KernelTime* kernel_times(int* count);
+
+namespace cpu {
+const Backend& backend();
+}
+namespace simt {
+const Backend* backend();  // null: not in this build
+}
+namespace cuda {
+const Backend* backend();  // null: not in this build
+}
+
+}  // namespace lem
