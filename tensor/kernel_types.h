@@ -27,8 +27,8 @@ struct Dropout {
   Stream stream{};
 };
 
-/// Sizes and options of relative attention. Queries are the last T of the K positions that keys cover, so query i stands
-/// at position i + K − T and sees keys j ≤ i + K − T; r's row of the pair (i, j) is T − 1 − i + j.
+/// Sizes and options of relative attention. Queries are the last T of the K positions that keys cover, so query i
+/// stands at position i + K − T and sees keys j ≤ i + K − T; r's row of the pair (i, j) is T − 1 − i + j.
 struct RelativeAttention {
   int64_t B, T, K, H, D;
   int64_t window = 0;  // > 0: only the last `window` of the keys a query may see (Transformer-XL's same_length)

@@ -1,10 +1,10 @@
 // Every kernel of the library, declared once. tensor/backend.h includes this file several times with KERNEL defined
 // differently: as declarations in the namespaces of the backends, and as the table of pointers that picks one.
 //
-// Grammar: outputs first, then inputs, then sizes. Each pointer's shape stands in the comment; all arrays are row-major and
-// contiguous. `dx` is the gradient of x. Gradients of activations are written (=): the tape adds them up where a value is used twice.
-// Gradients of parameters are added (+=) to the arena. A null output pointer is skipped, where the comment allows it.
-// Every kernel gives the same bits for the same inputs on the same device and number of threads.
+// Grammar: outputs first, then inputs, then sizes. Each pointer's shape stands in the comment; all arrays are row-major
+// and contiguous. `dx` is the gradient of x. Gradients of activations are written (=): the tape adds them up where a
+// value is used twice. Gradients of parameters are added (+=) to the arena. A null output pointer is skipped, where the
+// comment allows it. Every kernel gives the same bits for the same inputs on the same device and number of threads.
 
 // clang-format off
 

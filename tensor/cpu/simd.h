@@ -1,7 +1,5 @@
-// What every CPU kernel shares: the parallel loop over rows and an exponential that the compiler vectorises.
+// Elementary functions that the compiler vectorises.
 #pragma once
-
-#include <omp.h>
 
 #include <bit>
 #include <cstdint>
@@ -13,8 +11,8 @@ namespace lem::cpu {
 /// e^x to 2 units in the last place, branch free, so that a loop over it becomes vector code (libm's becomes calls).
 /// Below the smallest normal number: 0. Above the largest: saturates. NaN stays NaN.
 ///
-/// x = k ln 2 + f with |f| ≤ ln 2 / 2; e^x = 2^k e^f. Adding 1.5 · 2^23 rounds x / ln 2 to the integer k; ln 2 is split in
-/// two parts so that f keeps its bits; e^f is its Taylor series, whose first dropped term is below the rounding.
+/// x = k ln 2 + f with |f| ≤ ln 2 / 2; e^x = 2^k e^f. Adding 1.5 · 2^23 rounds x / ln 2 to the integer k; ln 2 is split
+/// in two parts so that f keeps its bits; e^f is its Taylor series, whose first dropped term is below the rounding.
 inline float exp(float x) {
   const float clamped = x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x;
   const float k = (clamped * 1.44269504f + 12582912.0f) - 12582912.0f;
@@ -55,8 +53,5 @@ inline double exp(double x) {
 
 /// 1 / (1 + e^−x)
 inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
-
-/// Threads worth starting for `work` elementary operations: a parallel region costs microseconds.
-inline int threads_for(int64_t work) { return work < 32768 ? 1 : omp_get_max_threads(); }
 
 }  // namespace lem::cpu
