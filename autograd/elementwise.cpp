@@ -73,7 +73,8 @@ Variable reshape(const Variable& x, const Shape& shape) {
   const Tensor view = x.value().reshape(shape);
   if (!x.needs_grad() || !tape().recording) return Variable(view);
   const Variable y(view, std::make_shared<Gradient>(shape, x.device()));
-  return tape().record("reshape", y, [gx = x.slot(), before = x.shape()](const Tensor& dy) { gx->add(dy.reshape(before)); });
+  return tape().record("reshape", y,
+                       [gx = x.slot(), before = x.shape()](const Tensor& dy) { gx->add(dy.reshape(before)); });
 }
 
 Variable last_steps(const Variable& x, int64_t n) {

@@ -18,7 +18,8 @@ struct LinearTerm {
   const Variable &x, &W;
 };
 Variable linear_sum(const std::vector<LinearTerm>& terms);
-/// y = concat(past, x) W along time, without the copy. past: (B, S, in) or undefined, x: (B, T, in), y: (B, S + T, out).
+/// y = concat(past, x) W along time, without the copy. past: (B, S, in) or undefined, x: (B, T, in), y: (B, S + T,
+/// out).
 Variable concat_linear(const Variable& past, const Variable& x, const Variable& W);
 /// y_b = M x_b, or Mᵀ x_b, for every batch row. M: (n, m), shared, or (B, n, m); x: (B, m, C), y: (B, n, C)
 /// (transposed: x (B, n, C), y (B, m, C)).

@@ -5,7 +5,8 @@ namespace lem {
 InfinityFormer::InfinityFormer(const TransformerOptions& options, const MemoryOptions& memory, Parameters& p)
     : TransformerXL(options, p), coeffs_(size_t(options.layers)), next_points_(size_t(options.layers)) {
   for (int l = 0; l < options.layers; ++l)
-    memories_.emplace_back(p, "layers." + std::to_string(l) + ".memory", options.width, options.heads, memory, options.init_std);
+    memories_.emplace_back(p, "layers." + std::to_string(l) + ".memory", options.width, options.heads, memory,
+                           options.init_std);
 }
 
 State InfinityFormer::new_state(int64_t B) const {
@@ -14,14 +15,18 @@ State InfinityFormer::new_state(int64_t B) const {
   return state;
 }
 
-// X = what left the short-term memory;  coeffs ← contraction of the old signal to [0, τ], and X behind it (equations in nn/continuous_memory)
-void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid, const Pass& pass) {
+// X = what left the short-term memory;  coeffs ← contraction of the old signal to [0, τ], and X behind it (equations in
+// nn/continuous_memory)
+void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
+                           const Pass& pass) {
   const Scope scope("memory");
-  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random, std::exchange(next_points_[size_t(l)], {}));
+  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random,
+                                                   std::exchange(next_points_[size_t(l)], {}));
 }
 
 //   z = concat_heads(a) W_o + Z_LTM,   Z_LTM = concat_heads( E_p[V̄(t)] ) W_out
-Variable InfinityFormer::attention_output(int l, LayerState& state, const Variable& a, const Variable& q, Output& output) {
+Variable InfinityFormer::attention_output(int l, LayerState& state, const Variable& a, const Variable& q,
+                                          Output& output) {
   const Variable& w_o = layers_[size_t(l)].attention.w_o;
   const ContinuousMemory& memory = memories_[size_t(l)];
   const int64_t Tq = a.defined() ? a.dim(1) : 0;

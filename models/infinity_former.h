@@ -1,5 +1,6 @@
 // The ∞-former (Martins et al., arXiv 2109.00301; model.md §2–3): a Transformer-XL whose every layer also attends to a
-// continuous long-term memory. What leaves the short-term memory enters it; reading it costs the same however long the past is.
+// continuous long-term memory. What leaves the short-term memory enters it; reading it costs the same however long the
+// past is.
 #pragma once
 
 #include "models/transformer_xl.h"
@@ -18,7 +19,8 @@ class InfinityFormer : public TransformerXL {
   void set_next_points(int l, Tensor points) { next_points_[size_t(l)] = std::move(points); }
 
  protected:
-  void leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid, const Pass& pass) override;
+  void leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
+             const Pass& pass) override;
   Variable attention_output(int l, LayerState& state, const Variable& a, const Variable& q, Output& output) override;
   bool needs_queries(int l) const override { return memories_[size_t(l)].options().sticky; }
 

@@ -20,7 +20,8 @@ void check_options(const TransformerOptions& o) {
 
 }  // namespace
 
-// ---- state -------------------------------------------------------------------------------------------------------------
+// ---- state
+// -------------------------------------------------------------------------------------------------------------
 
 State State::clone() const {
   State s = *this;
@@ -51,7 +52,8 @@ size_t State::bytes() const {
   return n;
 }
 
-// ---- the model -----------------------------------------------------------------------------------------------------------
+// ---- the model
+// -----------------------------------------------------------------------------------------------------------
 
 TransformerXL::TransformerXL(const TransformerOptions& o, Parameters& p) : options_(o), device_(p.device()) {
   check_options(o);
@@ -74,7 +76,8 @@ TransformerXL::TransformerXL(const TransformerOptions& o, Parameters& p) : optio
     layers_.push_back(layer);
   }
   if (o.pre_norm) final_norm_ = LayerNorm(p, "final_norm", o.width);
-  head_weight_ = o.tie_embedding ? embedding_.table : p.add("head.weight", {o.width, o.vocab}, Init::normal(o.init_std));
+  head_weight_ =
+      o.tie_embedding ? embedding_.table : p.add("head.weight", {o.width, o.vocab}, Init::normal(o.init_std));
   head_bias_ = p.add("head.bias", {o.vocab}, Init::constant(0));
 }
 
@@ -107,7 +110,8 @@ TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state,
 
 //   c = concat(stm, x),  q = x W_q,  k = c W_k,  v = c W_v,  r = P W_r
 //   z = concat_heads( softmax( ((q + u)·k + (q + w)·r) / √D ) v ) W_o  [+ what the long-term memory adds]
-//   y = LayerNorm(x + dropout(z)),  y = LayerNorm(y + FF(y))                                (pre-norm: y = x + z(LayerNorm(x)) …)
+//   y = LayerNorm(x + dropout(z)),  y = LayerNorm(y + FF(y))                                (pre-norm: y = x +
+//   z(LayerNorm(x)) …)
 Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass& pass, int64_t Tq, Output& output) {
   const Layer& layer = layers_[size_t(l)];
   LayerState& memory = state.layers[size_t(l)];

@@ -14,17 +14,17 @@ struct TransformerOptions {
   int64_t vocab = 22, layers = 3, width = 300, heads = 6, ff = 300;  // V, –, C, H, F
   int64_t stm = 1024;                                                // S, in tokens
   double dropout = .1, attention_dropout = 0;
-  int64_t clamp_len = 0;       // distances above it count as it; 0: no clamp
-  bool same_length = false;    // every query sees S keys
-  bool pre_norm = false;       // LayerNorm before each sublayer instead of after
-  bool untie_uw = false;       // u and w per layer
-  bool tie_embedding = true;   // logits from the embedding's table
+  int64_t clamp_len = 0;      // distances above it count as it; 0: no clamp
+  bool same_length = false;   // every query sees S keys
+  bool pre_norm = false;      // LayerNorm before each sublayer instead of after
+  bool untie_uw = false;      // u and w per layer
+  bool tie_embedding = true;  // logits from the embedding's table
   double init_std = .02;
 };
 
 /// What a model carries from segment to segment: a plain value, one entry a layer. Copy it with clone().
 struct LayerState {
-  Tensor recent;       // (B, n, C): this layer's inputs that have not left the short-term memory, and the last segment's
+  Tensor recent;  // (B, n, C): this layer's inputs that have not left the short-term memory, and the last segment's
   MemoryState memory;  // the ∞-former's
 };
 struct State {
@@ -50,11 +50,12 @@ class TransformerXL {
     Variable logits;  // (B, n, V): of the last n steps that were asked for; undefined for n = 0
     Variable kl;      // (1): sum over layers of the memory's regulariser; undefined if there is none
   };
-  /// Reads one segment, tokens (B, T), and moves the state on. Only the last `outputs` steps get logits: with 0 the segment merely
-  /// fills the memories, and the last layer, of which they keep the input alone, is not computed.                        [=]
+  /// Reads one segment, tokens (B, T), and moves the state on. Only the last `outputs` steps get logits: with 0 the
+  /// segment merely fills the memories, and the last layer, of which they keep the input alone, is not computed. [=]
   Output forward(const Tokens& tokens, State& state, const Pass& pass, int64_t outputs);
 
   const TransformerOptions& options() const { return options_; }
+  Device device() const { return device_; }
 
  protected:
   struct Layer {
@@ -63,9 +64,11 @@ class TransformerXL {
     FeedForward ff;
     Variable u, w;  // (H, D)
   };
-  /// Hook: `leaving` (B, n, C) have left the short-term memory; rows where `valid` is 0 hold nothing of the current document.
+  /// Hook: `leaving` (B, n, C) have left the short-term memory; rows where `valid` is 0 hold nothing of the current
+  /// document.
   virtual void leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<uint8_t>& /*valid*/, const Pass&) {}
-  /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. a (B, Tq, C): the heads' outputs; q (B, T, C): all queries.
+  /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. a (B, Tq, C): the heads' outputs; q (B, T,
+  /// C): all queries.
   virtual Variable attention_output(int l, LayerState&, const Variable& a, const Variable& /*q*/, Output&) {
     return linear(a, layers_[size_t(l)].attention.w_o);
   }

@@ -29,17 +29,21 @@ void check_options(const MemoryOptions& o, int64_t width, int64_t heads) {
   check(width % heads == 0, "[memory] width {} is not a multiple of {} heads", width, heads);
   check(o.tau > 0 && o.tau < 1, "[memory] tau must lie between 0 and 1: got {}", o.tau);
   check(o.R > 0 && o.lambda >= 0 && o.sigma2_min > 0 && o.sigma0 > 0 && o.bins > 0 && o.grid > 1 && o.grad_updates >= 1,
-        "[memory] R, sigma2_min, sigma0, bins and grad_updates must be positive, the grid have two points, lambda not be negative");
+        "[memory] R, sigma2_min, sigma0, bins and grad_updates must be positive, the grid have two points, lambda not "
+        "be negative");
   const bool gibbs = o.density == MemoryDensity::gibbs;
-  check(!(gibbs && o.sticky), "[memory] sticky memories need densities with a mean and a variance: use gaussian, not gibbs");
-  check(!(gibbs && o.parameters == MemoryParameters::moments), "[memory] a gibbs density has no parameters to take as moments: use affine");
+  check(!(gibbs && o.sticky),
+        "[memory] sticky memories need densities with a mean and a variance: use gaussian, not gibbs");
+  check(!(gibbs && o.parameters == MemoryParameters::moments),
+        "[memory] a gibbs density has no parameters to take as moments: use affine");
   check(o.parameters != MemoryParameters::moments || o.basis == BasisKind::gaussian,
         "[memory] moments are those of Gaussians: use the gaussian basis or affine parameters");
 }
 
 }  // namespace
 
-// ---- state -----------------------------------------------------------------------------------------------------------
+// ---- state
+// -----------------------------------------------------------------------------------------------------------
 
 MemoryState MemoryState::clone() const {
   const auto copy = [](const Tensor& t) { return t.defined() ? t.clone() : t; };
@@ -62,7 +66,8 @@ void MemoryState::clear_row(int64_t b) {
   if (density.defined()) {  // (2, B, H, T): zero variance has no mass, so the next points are uniform
     density = density.clone();
     for (int half : {0, 1}) {
-      const Tensor rows = density.slice(half, half + 1).reshape({density.dim(1), density.dim(2) * density.dim(3)}).slice(b, b + 1);
+      const Tensor rows =
+          density.slice(half, half + 1).reshape({density.dim(1), density.dim(2) * density.dim(3)}).slice(b, b + 1);
       on(density.device()).fill(rows.data(), 0, rows.numel());
     }
   }
@@ -79,21 +84,23 @@ size_t MemoryState::bytes() const {
   return size_t(n) * sizeof(real);
 }
 
-// ---- the module --------------------------------------------------------------------------------------------------------
+// ---- the module
+// --------------------------------------------------------------------------------------------------------
 
-ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads, const MemoryOptions& options,
-                                   double init_std)
+ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads,
+                                   const MemoryOptions& options, double init_std)
     : options_(options), width_(width), heads_(heads), device_(p.device()) {
   check_options(options, width, heads);
-  basis_ = make_basis(options.basis, options.N, options.basis == BasisKind::gaussian ? options.widths : std::vector<double>{});
+  basis_ = make_basis(options.basis, options.N,
+                      options.basis == BasisKind::gaussian ? options.widths : std::vector<double>{});
   device_basis_ = {options.basis, to_device(basis_.a, {options.N}, device_), to_device(basis_.b, {options.N}, device_)};
 
   const auto matrix = [&](const char* part) { return p.add(name + part, {width, width}, Init::normal(init_std)); };
   w_k_ = matrix(".w_k"), w_v_ = matrix(".w_v"), w_out_ = matrix(".w_out");
   if (options.density != MemoryDensity::gibbs && options.parameters != MemoryParameters::moments) {
     const bool per_head = options.parameters == MemoryParameters::affine_per_head;
-    w_density_ = p.add(name + ".w_density", per_head ? Shape{2, heads, options.N} : Shape{2, options.N}, Init::normal(init_std),
-                       {"w_mu", "w_sigma"});
+    w_density_ = p.add(name + ".w_density", per_head ? Shape{2, heads, options.N} : Shape{2, options.N},
+                       Init::normal(init_std), {"w_mu", "w_sigma"});
   }
   if (options.gate) gate_ = TimeGate(p, name + ".gate", width, init_std);
   if (options.learned_gate) learned_gate_ = Linear(p, name + ".mix.weight", width, width, init_std, name + ".mix.bias");
@@ -117,7 +124,8 @@ MemoryState ContinuousMemory::new_state(int64_t B) const {
   return state;
 }
 
-// ---- update --------------------------------------------------------------------------------------------------------------
+// ---- update
+// --------------------------------------------------------------------------------------------------------------
 
 const ContinuousMemory::Operators& ContinuousMemory::operators(int64_t L) {
   const auto found = operators_.find(L);
@@ -134,7 +142,8 @@ const ContinuousMemory::Operators& ContinuousMemory::operators(int64_t L) {
 
 // Empty row:   coeffs = G_firstᵀ X
 // Filled row:  coeffs = G_oldᵀ Ψ(u) coeffs_old + G_newᵀ X,  with uniform u the first product is A coeffs_old   [=]
-// where X has passed the gate. An empty row's coeffs_old is zero, so only the operator that meets X differs between rows.
+// where X has passed the gate. An empty row's coeffs_old is zero, so only the operator that meets X differs between
+// rows.
 Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variable& old) {
   const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
   const Operators& G = operators(L);
@@ -155,28 +164,31 @@ Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variab
   return add(mix(G.G_old, mix(psi, old), true), fresh);
 }
 
-// Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky memories).
+// Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky
+// memories).
 Tensor ContinuousMemory::sticky_points(const MemoryState& state, Random& random) {
   const int64_t B = state.density.dim(1), n = state.density.dim(2) * state.density.dim(3);
   const Tensor mass({B, options_.bins}, device_), points({B, options_.R}, device_);
   const Tokens fallbacks({B}, device_);
   on(device_).sticky_histogram(mass.data(), state.density.data(), B, n, options_.bins);
-  on(device_).sticky_points(points.data(), fallbacks.data(), mass.data(), options_.draw, options_.place, random.stream(), B,
-                            options_.bins, options_.R);
+  on(device_).sticky_points(points.data(), fallbacks.data(), mass.data(), options_.draw, options_.place,
+                            random.stream(), B, options_.bins, options_.R);
   const std::vector<int32_t> fell_back = fallbacks.to_vector();
   for (int64_t b = 0; b < B; ++b) sticky_fallbacks_ += state.filled[size_t(b)] ? fell_back[size_t(b)] : 0;
   return points;
 }
 
-Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid, Random& random,
-                                  const Tensor& points) {
+Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid,
+                                  Random& random, const Tensor& points) {
   check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.filled.size()) && X.dim(2) == width_ && X.dim(1) > 0,
         "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape().str());
-  check(valid.size() == state.filled.size(), "[memory] got {} validity flags for {} rows", valid.size(), state.filled.size());
+  check(valid.size() == state.filled.size(), "[memory] got {} validity flags for {} rows", valid.size(),
+        state.filled.size());
   if (none(valid)) return recall(state);
 
   MemoryState::Update update{X, points, state.filled, {}};
-  if (!points.defined() && options_.sticky && state.density.defined() && !none(state.filled)) update.points = sticky_points(state, random);
+  if (!points.defined() && options_.sticky && state.density.defined() && !none(state.filled))
+    update.points = sticky_points(state, random);
 
   // Gradient flows through the updates in `history`; `base` is what came before them.
   while (int64_t(state.history.size()) >= options_.grad_updates) {
@@ -184,7 +196,8 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
     state.history.pop_front();
   }
   state.history.push_back(std::move(update));
-  Variable coeffs = state.base.defined() ? Variable(state.base) : Variable(zeros({X.dim(0), options_.N, width_}, device_));
+  Variable coeffs =
+      state.base.defined() ? Variable(state.base) : Variable(zeros({X.dim(0), options_.N, width_}, device_));
   for (const MemoryState::Update& u : state.history) coeffs = apply(u, coeffs);
 
   if (!all(valid)) {  // rows that took nothing in keep what they had
@@ -206,7 +219,8 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
   return coeffs;
 }
 
-// ---- attend --------------------------------------------------------------------------------------------------------------
+// ---- attend
+// --------------------------------------------------------------------------------------------------------------
 //
 //   s_i = keys_h q_i / √D,   μ_i = sigmoid(w_μ·s_i),   σ²_i = max(softplus(w_σ·s_i), σ²_min),   keys = coeffs W_K
 //
@@ -217,8 +231,9 @@ Variable ContinuousMemory::densities(const Variable& coeffs, const Variable& q) 
   if (options_.parameters == MemoryParameters::moments)
     return moment_density(q, linear(coeffs, w_k_), heads_, device_basis_, real(options_.sigma2_min));
   const bool per_head = options_.parameters == MemoryParameters::affine_per_head;
-  const Variable directions = mix(per_head ? reshape(w_density_, {2 * heads_, options_.N}) : w_density_, coeffs);  // (B, 2 or 2H, C)
-  const Variable keys = per_head ? head_linear(directions, w_k_, heads_) : linear(directions, w_k_);                // (B, 2, C)
+  const Variable directions =
+      mix(per_head ? reshape(w_density_, {2 * heads_, options_.N}) : w_density_, coeffs);             // (B, 2 or 2H, C)
+  const Variable keys = per_head ? head_linear(directions, w_k_, heads_) : linear(directions, w_k_);  // (B, 2, C)
   return density(head_scores(q, keys, heads_), real(options_.sigma2_min));
 }
 
@@ -228,7 +243,8 @@ Variable ContinuousMemory::read_gibbs(const Variable& coeffs, const Variable& q)
   return gibbs_attention(q, linear(signal, w_k_), linear(signal, w_v_), grid_log_weights_, heads_);
 }
 
-ContinuousMemory::Read ContinuousMemory::attend(MemoryState& state, const Variable& coeffs, const Variable& q, int64_t Tq) const {
+ContinuousMemory::Read ContinuousMemory::attend(MemoryState& state, const Variable& coeffs, const Variable& q,
+                                                int64_t Tq) const {
   const Variable last_q = last_steps(q, Tq);
   if (options_.density == MemoryDensity::gibbs) return {read_gibbs(coeffs, last_q), {}};
 
@@ -238,9 +254,11 @@ ContinuousMemory::Read ContinuousMemory::attend(MemoryState& state, const Variab
   const int64_t B = q.dim(0), T = q.dim(1);
   const int64_t rows = std::count(state.filled.begin(), state.filled.end(), 1);
   std::vector<real> weights(static_cast<size_t>(B));
-  for (int64_t b = 0; b < B; ++b) weights[size_t(b)] = state.filled[size_t(b)] ? real(1.0 / double(rows * heads_ * T)) : 0;
+  for (int64_t b = 0; b < B; ++b)
+    weights[size_t(b)] = state.filled[size_t(b)] ? real(1.0 / double(rows * heads_ * T)) : 0;
   Read read;
-  read.kl = weighted_sum(kl_to_prior(p, real(options_.sigma0), real(options_.mu0)), Tensor::from(weights, {B}, device_));
+  read.kl =
+      weighted_sum(kl_to_prior(p, real(options_.sigma0), real(options_.mu0)), Tensor::from(weights, {B}, device_));
   if (Tq > 0) {
     const Variable last_p = Tq == T ? p : densities(coeffs, last_q);
     read.z = continuous_attention(last_p, linear(coeffs, w_v_), device_basis_, kernel_density(options_.density));

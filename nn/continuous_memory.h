@@ -1,7 +1,9 @@
-// The continuous long-term memory of one layer (model.md §2 and §3; Martins et al., arXiv 2109.00301, sections 3.1–3.3).
+// The continuous long-term memory of one layer (model.md §2 and §3; Martins et al., arXiv 2109.00301,
+// sections 3.1–3.3).
 //
-// The past is a signal over [0, 1], X̄(t) = ψ(t)ᵀ coeffs. `update` squeezes the old signal into [0, τ] and fits the newcomers
-// behind it; `attend` reads it through one density per query and head. The state is a plain value outside the module.
+// The past is a signal over [0, 1], X̄(t) = ψ(t)ᵀ coeffs. `update` squeezes the old signal into [0, τ] and fits the
+// newcomers behind it; `attend` reads it through one density per query and head. The state is a plain value outside the
+// module.
 #pragma once
 
 #include <deque>
@@ -34,19 +36,19 @@ struct MemoryOptions {
   bool sticky = false;
   StickyDraw draw = StickyDraw::stratified;
   StickyPlace place = StickyPlace::left;
-  int64_t bins = 128;       // K
-  int64_t grad_updates = 1;  // gradient flows through the gate of this many last updates
-  bool learned_gate = false;  // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
-  double sigma0 = .05;        // prior of the KL regulariser
+  int64_t bins = 128;                                     // K
+  int64_t grad_updates = 1;                               // gradient flows through the gate of this many last updates
+  bool learned_gate = false;                              // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
+  double sigma0 = .05;                                    // prior of the KL regulariser
   double mu0 = std::numeric_limits<double>::quiet_NaN();  // none
 };
 
 /// What one layer remembers of the far past. Rows of the batch are independent: each may be filled or empty.
 struct MemoryState {
-  Tensor coeffs;                 // (B, N, C): the memory itself; undefined before the first update
-  Tensor density;                // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
-  std::vector<uint8_t> filled;   // (B): has anything been stored in this row?
-  std::vector<int64_t> count;    // (B): vectors stored so far
+  Tensor coeffs;   // (B, N, C): the memory itself; undefined before the first update
+  Tensor density;  // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
+  std::vector<uint8_t> filled;  // (B): has anything been stored in this row?
+  std::vector<int64_t> count;   // (B): vectors stored so far
   /// The last grad_updates − 1 updates, kept so that gradients can flow through them again.
   struct Update {
     Tensor X;                     // (B, L, C): what entered
@@ -65,23 +67,29 @@ struct MemoryState {
 
 class ContinuousMemory {
  public:
-  /// Errors: N not a multiple of the widths, τ outside (0, 1), sticky memories or moments with a density that has no (μ, σ²), ….
-  ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads, const MemoryOptions& options, double init_std);
+  /// Errors: N not a multiple of the widths, τ outside (0, 1), sticky memories or moments with a density that has no
+  /// (μ, σ²), ….
+  ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads, const MemoryOptions& options,
+                   double init_std);
 
   MemoryState new_state(int64_t B) const;
 
-  /// X (B, L, C) enters. Rows where `valid` is 0 take nothing in. `points`: where to read the old signal, (B, R) — left out,
-  /// they are drawn (sticky) or uniform. Returns the new coefficients with their gradient.
-  Variable update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid, Random& random, const Tensor& points = {});
+  /// X (B, L, C) enters. Rows where `valid` is 0 take nothing in. `points`: where to read the old signal, (B, R) — left
+  /// out, they are drawn (sticky) or uniform. Returns the new coefficients with their gradient.
+  Variable update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid, Random& random,
+                  const Tensor& points = {});
 
   /// The coefficients that the state holds, as a constant; undefined while nothing has been stored.
-  Variable recall(const MemoryState& state) const { return state.coeffs.defined() ? Variable(state.coeffs) : Variable(); }
+  Variable recall(const MemoryState& state) const {
+    return state.coeffs.defined() ? Variable(state.coeffs) : Variable();
+  }
 
   struct Read {
     Variable z;   // (B, Tq, C): E_p[V̄(t)] per head, concatenated, before W_out; for the last Tq queries
     Variable kl;  // (1): mean over filled rows, heads and queries of KL to the prior; undefined for Gibbs
   };
-  /// q (B, T, C) are the layer's own queries; z is computed for the last Tq of them, densities for all. Stores the densities in the state.
+  /// q (B, T, C) are the layer's own queries; z is computed for the last Tq of them, densities for all. Stores the
+  /// densities in the state.
   Read attend(MemoryState& state, const Variable& coeffs, const Variable& q, int64_t Tq) const;
 
   const Variable& w_out() const { return w_out_; }

@@ -5,7 +5,8 @@
 
 namespace lem {
 
-Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std, const std::string& bias_name)
+Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,
+               const std::string& bias_name)
     : W(p.add(weight_name, {in, out}, Init::normal(init_std))) {
   if (!bias_name.empty()) b = p.add(bias_name, {out}, Init::constant(0));
 }
@@ -23,7 +24,8 @@ Variable Embedding::operator()(const Tokens& tokens) const {
 }
 
 LayerNorm::LayerNorm(Parameters& p, const std::string& name, int64_t width)
-    : gamma(p.add(name + ".gamma", {width}, Init::constant(1))), beta(p.add(name + ".beta", {width}, Init::constant(0))) {}
+    : gamma(p.add(name + ".gamma", {width}, Init::constant(1))),
+      beta(p.add(name + ".beta", {width}, Init::constant(0))) {}
 
 Variable LayerNorm::operator()(const Variable& x, const Variable& z, const Variable& z_bias, Dropout dropout) const {
   return layer_norm(x, z, z_bias, gamma, beta, dropout);
@@ -50,8 +52,9 @@ RelativeAttentionLayer::RelativeAttentionLayer(Parameters& p, const std::string&
   w_q = matrix(".w_q"), w_k = matrix(".w_k"), w_v = matrix(".w_v"), w_r = matrix(".w_r"), w_o = matrix(".w_o");
 }
 
-Variable RelativeAttentionLayer::attend(const Variable& q, const Variable& past, const Variable& x, const Tensor& positions,
-                                        const Variable& u, const Variable& w, const RelativeAttentionOptions& options) const {
+Variable RelativeAttentionLayer::attend(const Variable& q, const Variable& past, const Variable& x,
+                                        const Tensor& positions, const Variable& u, const Variable& w,
+                                        const RelativeAttentionOptions& options) const {
   const Variable k = concat_linear(past, x, w_k), v = concat_linear(past, x, w_v);
   const Variable r = linear(positions, w_r);
   return relative_attention(q, k, v, r, u, w, options);

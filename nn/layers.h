@@ -21,7 +21,8 @@ struct Pass {
 struct Linear {
   Variable W, b;
   Linear() = default;
-  Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std, const std::string& bias_name = "");
+  Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,
+         const std::string& bias_name = "");
   Variable operator()(const Variable& x) const;
 };
 
@@ -38,7 +39,8 @@ struct LayerNorm {
   Variable gamma, beta;  // (C)
   LayerNorm() = default;
   LayerNorm(Parameters& p, const std::string& name, int64_t width);
-  Variable operator()(const Variable& x, const Variable& z = {}, const Variable& z_bias = {}, Dropout dropout = {}) const;
+  Variable operator()(const Variable& x, const Variable& z = {}, const Variable& z_bias = {},
+                      Dropout dropout = {}) const;
 };
 
 /// Linear(C, F) → ReLU → dropout → Linear(F, C). The last bias and dropout belong to the residual sum that follows: see
@@ -66,10 +68,10 @@ struct RelativeAttentionLayer {
 
   /// Queries: (B, T, C) → (B, T, C)
   Variable queries(const Variable& x) const { return linear(x, w_q); }
-  /// softmax(scores) v, heads concatenated, before W_o. q: (B, Tq, C), the last Tq of x's T steps; past: (B, S', C) or undefined;
-  /// positions: (S' + T, C), sinusoids of the distances, largest first.
-  Variable attend(const Variable& q, const Variable& past, const Variable& x, const Tensor& positions, const Variable& u,
-                  const Variable& w, const RelativeAttentionOptions& options) const;
+  /// softmax(scores) v, heads concatenated, before W_o. q: (B, Tq, C), the last Tq of x's T steps; past: (B, S', C) or
+  /// undefined; positions: (S' + T, C), sinusoids of the distances, largest first.
+  Variable attend(const Variable& q, const Variable& past, const Variable& x, const Tensor& positions,
+                  const Variable& u, const Variable& w, const RelativeAttentionOptions& options) const;
 };
 
 /// Sinusoids of the distances K − 1 … 0, each at most `clamp` (0: no clamp): (K, C). model.md §1.

@@ -17,8 +17,11 @@ class Adam {
  public:
   Adam(const Parameters& parameters, const AdamOptions& options);
 
-  /// One step from the gradients in the arena, whose norm is `grad_norm`. p ← p − lr · …; see tensor/cpu/adam.cpp.
-  void step(double lr, double grad_norm);
+  /// One step from the gradients in the arena: p ← p − lr · …; see tensor/cpu/adam.cpp. Does not wait for the device.
+  /// If a gradient is not finite the step changes nothing: look at grad_norm().
+  void step(double lr);
+  /// √Σ g² of the last step, before clipping. Waits for the device.
+  double grad_norm() const;
 
   // What a checkpoint holds.
   int64_t steps = 0;
@@ -27,6 +30,7 @@ class Adam {
  private:
   const Parameters& parameters_;
   AdamOptions options_;
+  Tensor grad_squares_;  // (1)
 };
 
 enum class ScheduleKind { constant, linear, cosine, inverse_sqrt };

@@ -1,17 +1,17 @@
 #include "nn/parameters.h"
 
-#include <cmath>
-
 namespace lem {
 
-Variable Parameters::add(const std::string& name, const Shape& shape, Init init, const std::vector<std::string>& parts) {
+Variable Parameters::add(const std::string& name, const Shape& shape, Init init,
+                         const std::vector<std::string>& parts) {
   check(!values_.defined(), "[parameters] {} comes after pack()", name);
-  check(parts.empty() || int64_t(parts.size()) == shape[0], "[parameters] {} has {} part names for shape {}", name, parts.size(),
-        shape.str());
+  check(parts.empty() || int64_t(parts.size()) == shape[0], "[parameters] {} has {} part names for shape {}", name,
+        parts.size(), shape.str());
   for (const Entry& e : entries_) check(e.name != name, "[parameters] the name {} is taken", name);
   const Stream stream{seed_, entries_.size()};
   std::vector<real> start(static_cast<size_t>(shape.numel()));
-  for (size_t i = 0; i < start.size(); ++i) start[i] = real(init.mean + (init.stddev > 0 ? init.stddev * stream.normal(i) : 0));
+  for (size_t i = 0; i < start.size(); ++i)
+    start[i] = real(init.mean + (init.stddev > 0 ? init.stddev * stream.normal(i) : 0));
   Variable variable = Variable::leaf(Tensor::from(start, shape, device_));
   variable.slot()->buffer();
   entries_.push_back({name, variable, parts});
@@ -48,17 +48,12 @@ std::vector<Parameters::Named> Parameters::named() const {
     const Shape part_shape(std::vector<int64_t>(sizes.begin() + 1, sizes.end()));
     const std::string stem = e.name.substr(0, e.name.rfind('.') + 1);
     for (int64_t p = 0; p < value.dim(0); ++p)
-      all.push_back({stem + e.parts[size_t(p)], value.slice(p, p + 1).reshape(part_shape), grad.slice(p, p + 1).reshape(part_shape)});
+      all.push_back({stem + e.parts[size_t(p)], value.slice(p, p + 1).reshape(part_shape),
+                     grad.slice(p, p + 1).reshape(part_shape)});
   }
   return all;
 }
 
 void Parameters::zero_grad() const { on(device_).fill(grads_.data(), 0, grads_.numel()); }
-
-double Parameters::grad_norm() const {
-  Tensor squares({1}, device_);
-  on(device_).sum_squares(squares.data(), grads_.data(), grads_.numel());
-  return std::sqrt(item(squares));
-}
 
 }  // namespace lem

@@ -1,5 +1,5 @@
-// The parameters of a model: named, and after pack() all values lie in one flat arena and all gradients in another, so that zeroing,
-// clipping, Adam, saving and loading are single passes.
+// The parameters of a model: named, and after pack() all values lie in one flat arena and all gradients in another, so
+// that zeroing, clipping, Adam, saving and loading are single passes.
 #pragma once
 
 #include <map>
@@ -20,10 +20,12 @@ struct Init {
 
 class Parameters {
  public:
-  /// Initial values are drawn from `seed`: parameter number i from stream i, so a model's start depends on nothing else.
+  /// Initial values are drawn from `seed`: parameter number i from stream i, so a model's start depends on nothing
+  /// else.
   Parameters(Device device, uint64_t seed) : device_(device), seed_(seed) {}
 
-  /// A new parameter. `parts`, if given, are the names of its slices along the leading axis in files (w: (2, N) as w_mu and w_sigma).
+  /// A new parameter. `parts`, if given, are the names of its slices along the leading axis in files (w: (2, N) as w_mu
+  /// and w_sigma).
   Variable add(const std::string& name, const Shape& shape, Init init, const std::vector<std::string>& parts = {});
   /// Moves everything into the arenas. Variables given out before stay valid. Call once, after the model is built.
   void pack();
@@ -39,8 +41,6 @@ class Parameters {
   int64_t count() const { return count_; }          // numbers learned, without the arena's padding
   Device device() const { return device_; }
   void zero_grad() const;
-  /// √Σ g² over all parameters. Waits for the device.
-  double grad_norm() const;
 
  private:
   struct Entry {
