@@ -43,7 +43,7 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   if (state == nullptr) fresh = model.new_state(B), state = &fresh;
   const Device device = model.device();
   BatchResult result;
-  result.loss_ = zeros({1}, device);
+  result.loss_ = zeros({1}, device), result.kl_ = zeros({1}, device);
   result.scored_ = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
 
   for (int64_t begin = 0; begin < n; begin += T) {
@@ -58,6 +58,7 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
     const Variable loss =
         cross_entropy(out.logits, Tokens::from(targets, {B * outputs}, device), real(1.0 / double(result.scored_)));
     on(device).axpy(result.loss_.data(), 1, loss.data(), 1);
+    if (out.kl.defined()) on(device).axpy(result.kl_.data(), 1, out.kl.data(), 1);
     const Tokens predicted({B, outputs}, device);
     on(device).argmax(predicted.data(), out.logits.data(), B * outputs, out.logits.dim(-1));
     result.predicted_.push_back(predicted);

@@ -3,7 +3,7 @@
 namespace lem {
 
 InfinityFormer::InfinityFormer(const TransformerOptions& options, const MemoryOptions& memory, Parameters& p)
-    : TransformerXL(options, p), coeffs_(size_t(options.layers)), next_points_(size_t(options.layers)) {
+    : TransformerXL(options, p), coeffs_(size_t(options.layers)) {
   for (int l = 0; l < options.layers; ++l)
     memories_.emplace_back(p, "layers." + std::to_string(l) + ".memory", options.width, options.heads, memory,
                            options.init_std);
@@ -20,8 +20,8 @@ State InfinityFormer::new_state(int64_t B) const {
 void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
                            const Pass& pass) {
   const Scope scope("memory");
-  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random,
-                                                   std::exchange(next_points_[size_t(l)], {}));
+  const Tensor points = points_for_update ? points_for_update(l) : Tensor();
+  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random, points);
 }
 
 //   z = concat_heads(a) W_o + Z_LTM,   Z_LTM = concat_heads( E_p[V̄(t)] ) W_out

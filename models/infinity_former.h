@@ -3,6 +3,8 @@
 // past is.
 #pragma once
 
+#include <functional>
+
 #include "models/transformer_xl.h"
 #include "nn/continuous_memory.h"
 
@@ -15,8 +17,9 @@ class InfinityFormer : public TransformerXL {
   State new_state(int64_t B) const override;
   /// Times that sticky memories found no usable histogram, over all layers.
   int64_t sticky_fallbacks() const;
-  /// For comparing with another implementation: the points that layer l's next update reads the old signal at, (B, R).
-  void set_next_points(int l, Tensor points) { next_points_[size_t(l)] = std::move(points); }
+  /// If set, says where layer l's next update reads the old signal, (B, R), or nothing for the model's own choice: so
+  /// that two implementations can be compared on the same sticky samples.
+  std::function<Tensor(int l)> points_for_update;
 
  protected:
   void leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
@@ -26,8 +29,7 @@ class InfinityFormer : public TransformerXL {
 
  private:
   std::vector<ContinuousMemory> memories_;
-  std::vector<Variable> coeffs_;     // what leave() just made, with its gradient, until attention_output() reads it
-  std::vector<Tensor> next_points_;  // see set_next_points
+  std::vector<Variable> coeffs_;  // what leave() just made, with its gradient, until attention_output() reads it
 };
 
 }  // namespace lem
