@@ -276,72 +276,80 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
 // ---- y_t = bias + Σ_k x_{t+k−1} W_k
 // ----------------------------------------------------------------------------------------
 //
-// With a row of zeros before and after each batch row, the three vectors that y_t needs lie one behind the other in
-// memory: they are one row of length 3C of a matrix whose rows are only C apart. So the convolution is one product with
-// W seen as (3C, C).
+// One matrix product per tap, on x and y shifted against each other: no copy, and the zero padding is the rows left
+// out.
+
+namespace {
+
+/// Tap k joins x_{t+k−1} to y_t for the `n` steps where both exist, the first of them at these offsets.
+struct Tap {
+  int64_t n, x_offset, y_offset;
+};
+Tap tap(int64_t k, int64_t T) { return {k == 1 ? T : T - 1, k == 2 ? 1 : 0, k == 0 ? 1 : 0}; }
+constexpr int64_t kTaps[] = {1, 0, 2};  // the middle one first: it writes every step, the others add
+
+}  // namespace
 
 Variable time_conv(const Variable& x, const Variable& W, const Variable& bias) {
   check(x.shape().rank() == 3 && W.shape() == Shape({3, x.dim(2), x.dim(2)}) && bias.shape() == Shape({x.dim(2)}),
         "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape().str(), W.shape().str(),
         bias.shape().str());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
-  const Tensor border = zeros({B, 1, C}, x.device());
-  const Tensor padded = concat_time(concat_time(border, x.value()), border);  // (B, T + 2, C)
   Variable y = result("time_conv", {B, T, C}, {&x, &W, &bias});
-  const Kernels& kernels = on(y.device());
-  kernels.gemm(y.data(), padded.data(), W.data(),
-               {.m = T,
-                .n = C,
-                .k = 3 * C,
-                .lda = C,
-                .ldb = C,
-                .ldc = C,
-                .batch = B,
-                .stride_a = (T + 2) * C,
-                .stride_c = T * C});
-  kernels.bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
+  for (int64_t k : kTaps) {  // y_t += x_{t+k−1} W_k
+    const Tap t = tap(k, T);
+    on(y.device())
+        .gemm(y.data() + t.y_offset * C, x.data() + t.x_offset * C, W.data() + k * C * C,
+              {.m = t.n,
+               .n = C,
+               .k = C,
+               .lda = C,
+               .ldb = C,
+               .ldc = C,
+               .beta = real(k == 1 ? 0 : 1),
+               .batch = B,
+               .stride_a = T * C,
+               .stride_c = T * C});
+  }
+  on(y.device()).bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
 
-  return tape().record("time_conv", y,
-                       [=, gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
-                         const Kernels& kernels = on(dy.device());
-                         if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
-                         if (gw) {
-                           const auto [dw, beta] = gw->target();
-                           kernels.gemm(dw.data(), padded.data(), dy.data(),
-                                        {.m = 3 * C,
-                                         .n = C,
-                                         .k = T,
-                                         .trans_a = true,
-                                         .lda = C,
-                                         .ldb = C,
-                                         .ldc = C,
-                                         .beta = beta,
-                                         .batch = B,
-                                         .stride_a = (T + 2) * C,
-                                         .stride_b = T * C});
-                         }
-                         if (gx) {  // dx_t = Σ_k dy_{t−k+1} W_kᵀ: the same trick, on a padded dy, would need W's taps
-                                    // reversed; three products instead
-                           const auto [dx, beta] = gx->target();
-                           for (int64_t tap : {1, 0, 2}) {
-                             const int64_t shift = tap - 1, from = shift > 0 ? shift : 0, into = shift < 0 ? 1 : 0,
-                                           n = tap == 1 ? T : T - 1;
-                             // x_{t+shift} met W_tap on its way to y_t
-                             kernels.gemm(dx.data() + from * C, dy.data() + into * C, W.data() + tap * C * C,
-                                          {.m = n,
-                                           .n = C,
-                                           .k = C,
-                                           .trans_b = true,
-                                           .lda = C,
-                                           .ldb = C,
-                                           .ldc = C,
-                                           .beta = tap == 1 ? beta : real(1),
-                                           .batch = B,
-                                           .stride_a = T * C,
-                                           .stride_c = T * C});
-                           }
-                         }
-                       });
+  return tape().record(
+      "time_conv", y,
+      [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
+        const Kernels& kernels = on(dy.device());
+        if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
+        for (int64_t k : kTaps) {
+          const Tap t = tap(k, T);
+          const real* dy_k = dy.data() + t.y_offset * C;
+          if (gw)  // dW_k += Σ_b Σ_t x_{t+k−1}ᵀ dy_t
+            kernels.gemm(gw->buffer().data() + k * C * C, x.data() + t.x_offset * C, dy_k,
+                         {.m = C,
+                          .n = C,
+                          .k = t.n,
+                          .trans_a = true,
+                          .lda = C,
+                          .ldb = C,
+                          .ldc = C,
+                          .beta = 1,
+                          .batch = B,
+                          .stride_a = T * C,
+                          .stride_b = T * C});
+          if (!gx) continue;  // dx_{t+k−1} += dy_t W_kᵀ
+          const auto [dx, beta] = gx->target();
+          kernels.gemm(dx.data() + t.x_offset * C, dy_k, W.data() + k * C * C,
+                       {.m = t.n,
+                        .n = C,
+                        .k = C,
+                        .trans_b = true,
+                        .lda = C,
+                        .ldb = C,
+                        .ldc = C,
+                        .beta = k == 1 ? beta : real(1),
+                        .batch = B,
+                        .stride_a = T * C,
+                        .stride_c = T * C});
+        }
+      });
 }
 
 }  // namespace lem
