@@ -28,6 +28,8 @@ OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=n
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+# The sanitizers' instrumentation makes GCC see two kinds of trouble that isn't there, in headers of fmt and the library.
+CXXFLAGS += $(if $(SANITIZE),-Wno-maybe-uninitialized -Wno-stringop-overflow)
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
