@@ -1,4 +1,7 @@
 // Matrix products. For Y = X W, with dY the gradient of Y:  dX = dY Wᵀ,  dW = Xᵀ dY.
+#include <algorithm>
+#include <array>
+
 #include "autograd/ops.h"
 
 namespace lem {
@@ -283,72 +286,61 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
 // ---- y_t = bias + Σ_k x_{t+k−1} W_k
 // ----------------------------------------------------------------------------------------
 //
-// With a row of zeros before and after each batch row, the three vectors that y_t needs lie one behind the other in
-// memory: they are one row of length 3C of a matrix whose rows are only C apart. So the convolution is one product with
-// W seen as (3C, C).
+// One product a tap: rows [from, from + rows) of x meet W_k on their way to rows [into, into + rows) of y, and beyond
+// the borders there is nothing to add. (Reading the three neighbours as one row of 3C numbers, C apart, would make it a
+// single product, but neither BLAS nor cuBLAS takes a matrix whose rows overlap.)
+
+namespace {
+
+struct Tap {
+  int64_t k, from, into, rows;
+};
+/// The middle tap first: it alone reaches every row, so it may write (beta = 0) where the others add.
+std::array<Tap, 3> taps(int64_t T) {
+  const int64_t rest = std::max<int64_t>(T - 1, 0);
+  return {{{1, 0, 0, T}, {0, 0, 1, rest}, {2, 1, 0, rest}}};
+}
+
+}  // namespace
 
 Variable time_conv(const Variable& x, const Variable& W, const Variable& bias) {
   check(x.shape().rank() == 3 && W.shape() == Shape({3, x.dim(2), x.dim(2)}) && bias.shape() == Shape({x.dim(2)}),
         "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape().str(), W.shape().str(),
         bias.shape().str());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
-  const Tensor border = zeros({B, 1, C}, x.device());
-  const Tensor padded = concat_time(concat_time(border, x.value()), border);  // (B, T + 2, C)
+  // Of a product between rows of x, of y, and one (C, C) slice of W, what all three have in common.
+  const Gemm plain{.m = 0, .n = C, .k = C, .lda = C, .ldb = C, .ldc = C, .batch = B};
   Variable y = result("time_conv", {B, T, C}, {&x, &W, &bias});
   const Kernels& kernels = on(y.device());
-  kernels.gemm(y.data(), padded.data(), W.data(),
-               {.m = T,
-                .n = C,
-                .k = 3 * C,
-                .lda = C,
-                .ldb = C,
-                .ldc = C,
-                .batch = B,
-                .stride_a = (T + 2) * C,
-                .stride_c = T * C});
+  for (const Tap& tap : taps(T)) {
+    Gemm g = plain;
+    g.m = tap.rows, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? 0 : 1;
+    kernels.gemm(y.data() + tap.into * C, x.data() + tap.from * C, W.data() + tap.k * C * C, g);
+  }
   kernels.bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
 
-  return tape().record("time_conv", y,
-                       [=, gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
-                         const Kernels& kernels = on(dy.device());
-                         if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
-                         if (gw) {
-                           const auto [dw, beta] = gw->target();
-                           kernels.gemm(dw.data(), padded.data(), dy.data(),
-                                        {.m = 3 * C,
-                                         .n = C,
-                                         .k = T,
-                                         .trans_a = true,
-                                         .lda = C,
-                                         .ldb = C,
-                                         .ldc = C,
-                                         .beta = beta,
-                                         .batch = B,
-                                         .stride_a = (T + 2) * C,
-                                         .stride_b = T * C});
-                         }
-                         if (gx) {  // dx_t = Σ_k dy_{t−k+1} W_kᵀ: the same trick, on a padded dy, would need W's taps
-                                    // reversed; three products instead
-                           const auto [dx, beta] = gx->target();
-                           for (int64_t tap : {1, 0, 2}) {
-                             const int64_t shift = tap - 1, from = shift > 0 ? shift : 0, into = shift < 0 ? 1 : 0,
-                                           n = tap == 1 ? T : T - 1;
-                             // x_{t+shift} met W_tap on its way to y_t
-                             kernels.gemm(dx.data() + from * C, dy.data() + into * C, W.data() + tap * C * C,
-                                          {.m = n,
-                                           .n = C,
-                                           .k = C,
-                                           .trans_b = true,
-                                           .lda = C,
-                                           .ldb = C,
-                                           .ldc = C,
-                                           .beta = tap == 1 ? beta : real(1),
-                                           .batch = B,
-                                           .stride_a = T * C,
-                                           .stride_c = T * C});
-                           }
-                         }
-                       });
+  return tape().record(
+      "time_conv", y,
+      [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
+        const Kernels& kernels = on(dy.device());
+        if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
+        if (gw) {  // dW_k = Σ_t x_{t+k−1}ᵀ dy_t
+          const auto [dw, beta] = gw->target();
+          for (const Tap& tap : taps(T)) {
+            Gemm g = plain;
+            g.m = C, g.k = tap.rows, g.trans_a = true, g.stride_a = T * C, g.stride_b = T * C, g.beta = beta;
+            kernels.gemm(dw.data() + tap.k * C * C, x.data() + tap.from * C, dy.data() + tap.into * C, g);
+          }
+        }
+        if (gx) {  // dx_{t+k−1} = Σ_k dy_t W_kᵀ
+          const auto [dx, beta] = gx->target();
+          for (const Tap& tap : taps(T)) {
+            Gemm g = plain;
+            g.m = tap.rows, g.trans_b = true, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? beta : 1;
+            kernels.gemm(dx.data() + tap.from * C, dy.data() + tap.into * C, W.data() + tap.k * C * C, g);
+          }
+        }
+      });
 }
 
 }  // namespace lem
