@@ -69,6 +69,14 @@ Variable weighted_sum(const Variable& x, const Tensor& weights) {
   });
 }
 
+Variable reshape(const Variable& x, const Shape& shape) {
+  const Tensor view = x.value().reshape(shape);
+  if (!x.needs_grad() || !tape().recording) return Variable(view);
+  const Variable y(view, std::make_shared<Gradient>(shape, x.device()));
+  return tape().record("reshape", y,
+                       [gx = x.slot(), before = x.shape()](const Tensor& dy) { gx->add(dy.reshape(before)); });
+}
+
 Variable last_steps(const Variable& x, int64_t n) {
   check(x.shape().rank() == 3 && 0 <= n && n <= x.dim(1), "[last_steps] {} steps are not in x {}", n, x.shape().str());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);

@@ -93,73 +93,66 @@ Variable linear_sum(const std::vector<LinearTerm>& terms) {
 // ---- y = concat(past, x) W
 // -----------------------------------------------------------------------------------------------
 
-Variable concat_linear(const Tensor& past, const Variable& x, const Variable& W) {
+Variable concat_linear(const Variable& past, const Variable& x, const Variable& W) {
   if (!past.defined() || past.dim(1) == 0) return linear(x, W);
   check(x.shape().rank() == 3 && past.shape().rank() == 3 && past.dim(0) == x.dim(0) && past.dim(2) == x.dim(2) &&
             W.shape().rank() == 2 && W.dim(0) == x.dim(2),
         "[concat_linear] shapes do not fit: got past {}, x {}, W {}", past.shape().str(), x.shape().str(),
         W.shape().str());
   const int64_t B = x.dim(0), S = past.dim(1), T = x.dim(1), in = x.dim(2), out = W.dim(1);
-  Variable y = result("concat_linear", {B, S + T, out}, {&x, &W});
-  const Kernels& kernels = on(y.device());
+  Variable y = result("concat_linear", {B, S + T, out}, {&past, &x, &W});
   // Each batch row of y is two blocks of rows: S from the past, T from x.
-  const Gemm from_past{.m = S,
-                       .n = out,
-                       .k = in,
-                       .lda = in,
-                       .ldb = out,
-                       .ldc = out,
-                       .batch = B,
-                       .stride_a = S * in,
-                       .stride_c = (S + T) * out};
-  const Gemm from_x{.m = T,
-                    .n = out,
-                    .k = in,
-                    .lda = in,
-                    .ldb = out,
-                    .ldc = out,
-                    .batch = B,
-                    .stride_a = T * in,
-                    .stride_c = (S + T) * out};
-  kernels.gemm(y.data(), past.data(), W.data(), from_past);
-  kernels.gemm(y.data() + S * out, x.data(), W.data(), from_x);
+  const auto block = [=](int64_t n) {
+    return Gemm{.m = n,
+                .n = out,
+                .k = in,
+                .lda = in,
+                .ldb = out,
+                .ldc = out,
+                .batch = B,
+                .stride_a = n * in,
+                .stride_c = (S + T) * out};
+  };
+  on(y.device()).gemm(y.data(), past.data(), W.data(), block(S));
+  on(y.device()).gemm(y.data() + S * out, x.data(), W.data(), block(T));
 
-  return tape().record("concat_linear", y,
-                       [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
-                         const Kernels& kernels = on(dy.device());
-                         if (gw) {  // dW = Σ_b pastᵀ dy[:S] + xᵀ dy[S:]
-                           const auto [dw, beta] = gw->target();
-                           Gemm g{.m = in,
-                                  .n = out,
-                                  .k = S,
-                                  .trans_a = true,
-                                  .lda = in,
-                                  .ldb = out,
-                                  .ldc = out,
-                                  .beta = beta,
-                                  .batch = B,
-                                  .stride_a = S * in,
-                                  .stride_b = (S + T) * out};
-                           kernels.gemm(dw.data(), past.data(), dy.data(), g);
-                           g.k = T, g.stride_a = T * in, g.beta = 1;
-                           kernels.gemm(dw.data(), x.data(), dy.data() + S * out, g);
-                         }
-                         if (gx) {  // dx = dy[S:] Wᵀ
-                           const auto [dx, beta] = gx->target();
-                           kernels.gemm(dx.data(), dy.data() + S * out, W.data(),
-                                        {.m = T,
-                                         .n = in,
-                                         .k = out,
-                                         .trans_b = true,
-                                         .lda = out,
-                                         .ldb = out,
-                                         .ldc = in,
-                                         .beta = beta,
-                                         .batch = B,
-                                         .stride_a = (S + T) * out,
-                                         .stride_c = T * in});
-                         }
-                       });
+  return tape().record("concat_linear", y, [=, gw = W.slot(), W = W.value()](const Tensor& dy) {
+    const Kernels& kernels = on(dy.device());
+    const auto part = [&](const Variable& x, int64_t n, const real* dy_block) {
+      if (gw) {  // dW += Σ_b x_bᵀ dy_b
+        const auto [dw, beta] = gw->target();
+        kernels.gemm(dw.data(), x.data(), dy_block,
+                     {.m = in,
+                      .n = out,
+                      .k = n,
+                      .trans_a = true,
+                      .lda = in,
+                      .ldb = out,
+                      .ldc = out,
+                      .beta = beta,
+                      .batch = B,
+                      .stride_a = n * in,
+                      .stride_b = (S + T) * out});
+      }
+      if (x.slot()) {  // dx_b = dy_b Wᵀ
+        const auto [dx, beta] = x.slot()->target();
+        kernels.gemm(dx.data(), dy_block, W.data(),
+                     {.m = n,
+                      .n = in,
+                      .k = out,
+                      .trans_b = true,
+                      .lda = out,
+                      .ldb = out,
+                      .ldc = in,
+                      .beta = beta,
+                      .batch = B,
+                      .stride_a = (S + T) * out,
+                      .stride_c = n * in});
+      }
+    };
+    part(past, S, dy.data());
+    part(x, T, dy.data() + S * out);
+  });
 }
 
 // ---- y_b = op(M) x_b

@@ -18,9 +18,9 @@ struct LinearTerm {
   const Variable &x, &W;
 };
 Variable linear_sum(const std::vector<LinearTerm>& terms);
-/// y = concat(past, x) W along time, without the copy and without a gradient into `past`. past: (B, S, in) or
-/// undefined, x: (B, T, in), y: (B, S + T, out).
-Variable concat_linear(const Tensor& past, const Variable& x, const Variable& W);
+/// y = concat(past, x) W along time, without the copy. past: (B, S, in) or undefined, x: (B, T, in), y: (B, S + T,
+/// out).
+Variable concat_linear(const Variable& past, const Variable& x, const Variable& W);
 /// y_b = M x_b, or Mᵀ x_b, for every batch row. M: (n, m), shared, or (B, n, m); x: (B, m, C), y: (B, n, C)
 /// (transposed: x (B, n, C), y (B, m, C)).
 Variable mix(const Variable& M, const Variable& x, bool transposed = false);
@@ -41,6 +41,8 @@ Variable bias_act(const Variable& x, const Variable& bias, Activation act, Dropo
 inline Variable dropout(const Variable& x, Dropout d) { return d.p > 0 ? bias_act(x, {}, Activation::identity, d) : x; }
 /// Σ_i weights_i x_i, of one element. weights: a constant as large as x.
 Variable weighted_sum(const Variable& x, const Tensor& weights);
+/// The same numbers under another shape.
+Variable reshape(const Variable& x, const Shape& shape);
 /// The last n steps of axis 1: (B, T, C) → (B, n, C).
 Variable last_steps(const Variable& x, int64_t n);
 

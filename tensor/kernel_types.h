@@ -67,7 +67,7 @@ enum class StickyPlace { left, centre, uniform };
 struct AdamStep {
   real lr, beta1, beta2, eps, weight_decay;  // weight_decay is AdamW's, decoupled
   real correction1, correction2;             // 1 − β₁^t, 1 − β₂^t
-  real grad_scale;                           // clipping: multiplies every gradient
+  real clip;                                 // > 0: gradients are scaled down so that their global norm is at most this
 };
 
 }  // namespace lem

@@ -85,7 +85,8 @@ KERNEL(sticky_histogram, real* mass, const real* density, int64_t B, int64_t n, 
 KERNEL(sticky_points, real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place, Stream stream, int64_t B, int64_t bins, int64_t R)
 
 // ---- optimiser (tensor/cpu/adam.cpp) -----------------------------------------------------------------------------------
-// p, m, v updated in place; g the gradient; all (n)
-KERNEL(adam, real* p, real* m, real* v, const real* g, const AdamStep& s, int64_t n)
+// p, m, v updated in place; g the gradient; all (n). grad_squares (1) = Σ g² over all gradients, for clipping; if it is not finite,
+// nothing is changed.
+KERNEL(adam, real* p, real* m, real* v, const real* g, const real* grad_squares, const AdamStep& s, int64_t n)
 
 // clang-format on
