@@ -11,7 +11,11 @@ namespace {
 struct Rows {
   int64_t rows, cols;
 };
-Rows as_rows(const Shape& s) { return {s[-1] ? s.numel() / s[-1] : 0, s[-1]}; }
+Rows as_rows(const Shape& s) {
+  int64_t rows = 1;  // not numel / cols: (5, 0) has five rows
+  for (int axis = 0; axis + 1 < s.rank(); ++axis) rows *= s[axis];
+  return {rows, s[-1]};
+}
 
 Shape with_last(const Shape& s, int64_t last) {
   std::vector<int64_t> sizes = s.vector();
