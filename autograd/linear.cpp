@@ -1,4 +1,7 @@
 // Matrix products. For Y = X W, with dY the gradient of Y:  dX = dY Wᵀ,  dW = Xᵀ dY.
+#include <algorithm>
+#include <array>
+
 #include "autograd/ops.h"
 
 namespace lem {
@@ -8,7 +11,11 @@ namespace {
 struct Rows {
   int64_t rows, cols;
 };
-Rows as_rows(const Shape& s) { return {s[-1] ? s.numel() / s[-1] : 0, s[-1]}; }
+Rows as_rows(const Shape& s) {
+  int64_t rows = 1;  // not numel / cols: (5, 0) has five rows
+  for (int axis = 0; axis + 1 < s.rank(); ++axis) rows *= s[axis];
+  return {rows, s[-1]};
+}
 
 Shape with_last(const Shape& s, int64_t last) {
   std::vector<int64_t> sizes = s.vector();
@@ -276,17 +283,20 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
 // ---- y_t = bias + Σ_k x_{t+k−1} W_k
 // ----------------------------------------------------------------------------------------
 //
-// One matrix product per tap, on x and y shifted against each other: no copy, and the zero padding is the rows left
-// out.
+// One product a tap: rows [from, from + rows) of x meet W_k on their way to rows [into, into + rows) of y, and beyond
+// the borders there is nothing to add. (Reading the three neighbours as one row of 3C numbers, C apart, would make it a
+// single product, but neither BLAS nor cuBLAS takes a matrix whose rows overlap.)
 
 namespace {
 
-/// Tap k joins x_{t+k−1} to y_t for the `n` steps where both exist, the first of them at these offsets.
 struct Tap {
-  int64_t n, x_offset, y_offset;
+  int64_t k, from, into, rows;
 };
-Tap tap(int64_t k, int64_t T) { return {k == 1 ? T : T - 1, k == 2 ? 1 : 0, k == 0 ? 1 : 0}; }
-constexpr int64_t kTaps[] = {1, 0, 2};  // the middle one first: it writes every step, the others add
+/// The middle tap first: it alone reaches every row, so it may write (beta = 0) where the others add.
+std::array<Tap, 3> taps(int64_t T) {
+  const int64_t rest = std::max<int64_t>(T - 1, 0);
+  return {{{1, 0, 0, T}, {0, 0, 1, rest}, {2, 1, 0, rest}}};
+}
 
 }  // namespace
 
@@ -295,59 +305,37 @@ Variable time_conv(const Variable& x, const Variable& W, const Variable& bias) {
         "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape().str(), W.shape().str(),
         bias.shape().str());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
+  // Of a product between rows of x, of y, and one (C, C) slice of W, what all three have in common.
+  const Gemm plain{.m = 0, .n = C, .k = C, .lda = C, .ldb = C, .ldc = C, .batch = B};
   Variable y = result("time_conv", {B, T, C}, {&x, &W, &bias});
-  for (int64_t k : kTaps) {  // y_t += x_{t+k−1} W_k
-    const Tap t = tap(k, T);
-    on(y.device())
-        .gemm(y.data() + t.y_offset * C, x.data() + t.x_offset * C, W.data() + k * C * C,
-              {.m = t.n,
-               .n = C,
-               .k = C,
-               .lda = C,
-               .ldb = C,
-               .ldc = C,
-               .beta = real(k == 1 ? 0 : 1),
-               .batch = B,
-               .stride_a = T * C,
-               .stride_c = T * C});
+  const Kernels& kernels = on(y.device());
+  for (const Tap& tap : taps(T)) {
+    Gemm g = plain;
+    g.m = tap.rows, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? 0 : 1;
+    kernels.gemm(y.data() + tap.into * C, x.data() + tap.from * C, W.data() + tap.k * C * C, g);
   }
-  on(y.device()).bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
+  kernels.bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
 
   return tape().record(
       "time_conv", y,
       [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
         const Kernels& kernels = on(dy.device());
         if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
-        for (int64_t k : kTaps) {
-          const Tap t = tap(k, T);
-          const real* dy_k = dy.data() + t.y_offset * C;
-          if (gw)  // dW_k += Σ_b Σ_t x_{t+k−1}ᵀ dy_t
-            kernels.gemm(gw->buffer().data() + k * C * C, x.data() + t.x_offset * C, dy_k,
-                         {.m = C,
-                          .n = C,
-                          .k = t.n,
-                          .trans_a = true,
-                          .lda = C,
-                          .ldb = C,
-                          .ldc = C,
-                          .beta = 1,
-                          .batch = B,
-                          .stride_a = T * C,
-                          .stride_b = T * C});
-          if (!gx) continue;  // dx_{t+k−1} += dy_t W_kᵀ
+        if (gw) {  // dW_k = Σ_t x_{t+k−1}ᵀ dy_t
+          const auto [dw, beta] = gw->target();
+          for (const Tap& tap : taps(T)) {
+            Gemm g = plain;
+            g.m = C, g.k = tap.rows, g.trans_a = true, g.stride_a = T * C, g.stride_b = T * C, g.beta = beta;
+            kernels.gemm(dw.data() + tap.k * C * C, x.data() + tap.from * C, dy.data() + tap.into * C, g);
+          }
+        }
+        if (gx) {  // dx_{t+k−1} = Σ_k dy_t W_kᵀ
           const auto [dx, beta] = gx->target();
-          kernels.gemm(dx.data() + t.x_offset * C, dy_k, W.data() + k * C * C,
-                       {.m = t.n,
-                        .n = C,
-                        .k = C,
-                        .trans_b = true,
-                        .lda = C,
-                        .ldb = C,
-                        .ldc = C,
-                        .beta = k == 1 ? beta : real(1),
-                        .batch = B,
-                        .stride_a = T * C,
-                        .stride_c = T * C});
+          for (const Tap& tap : taps(T)) {
+            Gemm g = plain;
+            g.m = tap.rows, g.trans_b = true, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? beta : 1;
+            kernels.gemm(dx.data() + tap.from * C, dy.data() + tap.into * C, W.data() + tap.k * C * C, g);
+          }
         }
       });
 }

@@ -10,7 +10,8 @@
 namespace lem {
 
 /// C = alpha · op(A) op(B) + beta · C, row-major, for each of `batch` matrices `stride_*` apart.
-/// op(A): (m, n_inner = k), op(B): (k, n), C: (m, n); ld* is the distance between rows as stored.
+/// op(A): (m, k), op(B): (k, n), C: (m, n); ld* is the distance between rows as stored. stride_c = 0: all products add
+/// up into one C, in order, and beta scales what it held before.
 struct Gemm {
   int64_t m, n, k;
   bool trans_a = false, trans_b = false;

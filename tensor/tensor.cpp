@@ -64,9 +64,21 @@ void Storage::move_into(std::shared_ptr<Storage> into, size_t offset) {
 // ---- Tensor
 // ----------------------------------------------------------------------------------------------------------
 
+namespace {
+
+template <class T>
+size_t bytes_of(const Shape& shape) {
+  int64_t bytes = 0;  // signed: leaves room for rounding up
+  check(!__builtin_mul_overflow(shape.numel(), int64_t(sizeof(T)), &bytes),
+        "[tensor] shape {} is larger than any memory", shape.str());
+  return size_t(bytes);
+}
+
+}  // namespace
+
 template <class T>
 TensorOf<T>::TensorOf(const Shape& shape, Device device)
-    : storage_(std::make_shared<Storage>(device, size_t(shape.numel()) * sizeof(T))), shape_(shape) {}
+    : storage_(std::make_shared<Storage>(device, bytes_of<T>(shape))), shape_(shape) {}
 
 template <class T>
 TensorOf<T> TensorOf<T>::from(const std::vector<T>& values, const Shape& shape, Device device) {
@@ -154,8 +166,9 @@ namespace {
 
 /// Copies rows of axis 1: dst[:, to : to + n] = src[:, from : from + n].
 void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, int64_t n) {
-  const int64_t B = src.dim(0), row = src.dim(1) ? src.numel() / (B * src.dim(1)) : 0;
-  for (int64_t b = 0; b < B && n > 0; ++b)
+  if (src.numel() == 0 || n == 0) return;
+  const int64_t B = src.dim(0), row = src.numel() / (B * src.dim(1));
+  for (int64_t b = 0; b < B; ++b)
     backend(src.device())
         .copy(dst.data() + (b * dst.dim(1) + to) * row, src.data() + (b * src.dim(1) + from) * row,
               size_t(n * row) * sizeof(real));

@@ -3,6 +3,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/error.h"
 
 namespace lem::cpu {
 namespace {
@@ -18,20 +19,24 @@ void multiply(real* c, const real* a, const real* b, const Gemm& g, real beta) {
                 reinterpret_cast<const float*>(b), ldb, beta, reinterpret_cast<float*>(c), ldc);
 }
 
+/// C = beta C, for products without terms: BLAS may refuse their sizes.
+void scale_only(real* c, const Gemm& g) {
+  const int64_t matrices = g.stride_c == 0 ? 1 : g.batch;
+  for (int64_t i = 0; i < matrices; ++i)
+    for (int64_t row = 0; row < g.m; ++row)
+      for (int64_t col = 0; col < g.n; ++col) {
+        real& out = c[i * g.stride_c + row * g.ldc + col];
+        out = g.beta == 0 ? 0 : g.beta * out;
+      }
+}
+
 }  // namespace
 
 void gemm(real* c, const real* a, const real* b, const Gemm& g) {
-  if (g.m == 0 || g.n == 0 || g.batch == 0) return;
-  if (g.k == 0) {  // an empty sum: BLAS may refuse the sizes
-    if (g.beta != 1)
-      for (int64_t i = 0; i < g.batch; ++i)
-        for (int64_t row = 0; row < g.m; ++row)
-          for (int64_t col = 0; col < g.n; ++col) {
-            real& out = c[i * g.stride_c + row * g.ldc + col];
-            out = g.beta == 0 ? 0 : g.beta * out;
-          }
-    return;
-  }
+  if (g.m == 0 || g.n == 0) return;
+  if (g.k == 0 || g.batch == 0) return scale_only(c, g);
+  check(g.lda >= (g.trans_a ? g.m : g.k) && g.ldb >= (g.trans_b ? g.k : g.n) && g.ldc >= g.n,
+        "[gemm] rows overlap: got lda {}, ldb {}, ldc {} for m {}, n {}, k {}", g.lda, g.ldb, g.ldc, g.m, g.n, g.k);
   const auto one = [&](int64_t i, real beta) {
     multiply(c + i * g.stride_c, a + i * g.stride_a, b + i * g.stride_b, g, beta);
   };
