@@ -23,8 +23,10 @@ OBJ     := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),build,$(OBJ))
 
 # --- flags. Never -ffast-math or -Ofast: they hide NaN. ---------------------------------------------------------------
-OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,-O3 -march=native -g1)
-CXXFLAGS := -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
+# Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them.
+OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=native -g1)
+$(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
+CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
