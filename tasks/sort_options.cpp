@@ -172,7 +172,7 @@ SortOptions preset_options(const std::string& preset, const std::string& model) 
   o.symbols = 20, o.length = preset == "paper-4000" ? 4000 : preset == "paper-8000" ? 8000 : 16000;
   o.layers = 3, o.heads = 6, o.width = 300, o.ff = 300;
   o.segment = 1024, o.stm = model == "transformer-xl" ? 2048 : 1024;
-  o.N = 1024, o.R = 512;
+  o.N = 512, o.R = 512;
   o.dropout = .1;
   o.steps = 20000, o.batch = 8;
   o.lr = preset == "paper-4000" ? 4e-4 : preset == "paper-8000" ? 5.66e-4 : 8e-4;

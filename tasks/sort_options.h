@@ -22,7 +22,7 @@ struct SortOptions {
   int64_t layers = 2, width = 64, heads = 4, ff = 128;  // –, C, H, F
   int64_t segment = 64, stm = 64;                       // T, S
   int64_t clamp_len = 0;
-  bool same_length = false, pre_norm = false, untie_uw = false, tie_embedding = true;
+  bool same_length = false, pre_norm = false, untie_uw = false, tie_embedding = false;
   double dropout = 0, attention_dropout = 0, init_std = .02;
 
   // The continuous memory.
