@@ -31,6 +31,9 @@ CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -
 # The sanitizers' instrumentation makes GCC see two kinds of trouble that isn't there, in headers of fmt and the library.
 CXXFLAGS += $(if $(SANITIZE),-Wno-maybe-uninitialized -Wno-stringop-overflow)
 
+# GCC 12 sees overflows that are not there in fmt's headers, and with sanitizers uninitialised values in the library's.
+CXXFLAGS += -Wno-stringop-overflow $(if $(SANITIZE),-Wno-maybe-uninitialized)
+
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
 TRIPLET     := $(shell $(CXX) -print-multiarch 2>/dev/null)
