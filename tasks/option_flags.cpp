@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "tasks/options.h"
+#include "tensor/error.h"
 
 namespace lem {
 namespace {

@@ -1,5 +1,5 @@
-// What a person watching a training sees: one line that keeps itself up to date on a terminal, a plain line now and then
-// anywhere else (a file, a pipe, CI).
+// What a person watching a training sees: one line that keeps itself up to date on a terminal, a plain line now and
+// then anywhere else (a file, a pipe, CI).
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@ namespace lem {
 
 /// Where progress is shown. The default is standard error; tests bring their own.
 struct ProgressScreen {
-  bool terminal = false;                         // can the line be drawn over?
-  std::function<int()> width;                    // columns; asked at every drawing, as windows change
-  std::function<bool()> ready;                   // would writing return at once?
-  std::function<void(std::string_view)> write;   // errors are ignored: nobody loses a run because a window closed
-  std::function<double()> seconds;               // a clock that never goes back
+  bool terminal = false;                        // can the line be drawn over?
+  std::function<int()> width;                   // columns; asked at every drawing, as windows change
+  std::function<bool()> ready;                  // would writing return at once?
+  std::function<void(std::string_view)> write;  // errors are ignored: nobody loses a run because a window closed
+  std::function<double()> seconds;              // a clock that never goes back
 
   static ProgressScreen standard_error();
 };
@@ -36,11 +36,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `step` steps are done; the last one read `tokens` tokens. Loss and accuracy (a share; NaN: none) are shown as running
-  /// means over about 20 steps.
+  /// `step` steps are done; the last one read `tokens` tokens. Loss and accuracy (a share; NaN: none) are shown as
+  /// running means over about 20 steps.
   void update(int64_t step, double loss, double accuracy, int64_t tokens);
-  /// Is there going to be anything to see? Then fetching the loss from a device is worth it.
-  bool due() const;
   /// A line that stays, above the live one.
   void message(std::string_view text);
   /// The last state as a line that stays.
