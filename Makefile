@@ -71,7 +71,7 @@ $(OBJ)/tests/run: $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 
 .PHONY: programs tests
 programs: $(TASKS)
-tests: $(OBJ)/tests/run
+tests: $(OBJ)/tests/run $(TASKS)
 
 # --- what a user types --------------------------------------------------------------------------------------------------
 # Each of these first sees to it that what the build needs is there (silent if so).
@@ -113,7 +113,7 @@ test: setup
 
 run-tests: tests
 	@echo "testing [$(VARIANT)]"
-	@LEM_TEST_COUNTS=$(COUNTS) $(OBJ)/tests/run
+	@LEM_TEST_COUNTS=$(COUNTS) LEM_BIN=$(BIN) $(OBJ)/tests/run
 
 PYTHON ?= python3
 parity: setup
