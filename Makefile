@@ -28,6 +28,8 @@ OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=n
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+# The sanitizers' instrumentation makes GCC see two kinds of trouble that isn't there, in headers of fmt and the library.
+CXXFLAGS += $(if $(SANITIZE),-Wno-maybe-uninitialized -Wno-stringop-overflow)
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
@@ -68,9 +70,62 @@ $(OBJ)/tests/run: $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 programs: $(TASKS)
 tests: $(OBJ)/tests/run
 
-.PHONY: help clean
+# --- what a user types --------------------------------------------------------------------------------------------------
+# Each of these first sees to it that what the build needs is there (silent if so).
+.PHONY: help setup sort test run-tests parity format format-check clean
+SEED ?= 1
+
 help:
-	@echo "see the top of the Makefile"
+	@echo "Lemniscate: the ∞-former from scratch"
+	@echo
+	@echo "  make sort          train the ∞-former and a Transformer-XL on the sorting task, draw their curves (SEED=1)"
+	@echo "  make test          build and run all tests, in float and in double"
+	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
+	@echo "  make programs      build/sort; see build/sort --help"
+	@echo "  make format        clang-format every source file"
+	@echo "  make clean         remove build/"
+	@echo
+	@echo "  with DEBUG=1 or SANITIZE=address,undefined: that variant, in a folder of its own below build/"
+	@echo
+	@echo "  compiler  $(shell $(CXX) --version 2>/dev/null | head -n 1 || echo none)"
+	@echo "  BLAS      $(if $(wildcard $(BLAS_DIR)/libopenblas.so),OpenBLAS with OpenMP,none yet: make sort or make test will install it)"
+	@echo "  cores     $(JOBS)"
+	@echo "  nvcc      $(or $(shell command -v nvcc 2>/dev/null),none: the CPU does everything)"
+
+setup:
+	@./setup.sh
+
+sort: setup
+	@$(MAKE) --no-print-directory -j$(JOBS) programs
+	@build/sort compare --preset demo --seed $(SEED)
+
+# Tests count themselves: every run adds a line "passed failed" to this file.
+COUNTS := build/test-counts
+test: setup
+	@mkdir -p build && rm -f $(COUNTS)
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(MAKE) --no-print-directory -j$(JOBS) tests REAL=double
+	@$(MAKE) --no-print-directory run-tests; float=$$?; $(MAKE) --no-print-directory run-tests REAL=double; double=$$?; \
+	  awk '{p += $$1; f += $$2} END {print p + 0 " passed, " f + 0 " failed"}' $(COUNTS); exit $$((float || double))
+
+run-tests: tests
+	@echo "testing [$(VARIANT)]"
+	@LEM_TEST_COUNTS=$(COUNTS) $(OBJ)/tests/run
+
+PYTHON ?= python3
+parity: setup
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(MAKE) --no-print-directory -j$(JOBS) tests REAL=double
+	@$(PYTHON) bench/reference/golden.py --out build/golden --seed $(or $(SEED),1)
+	@LEM_GOLDEN=build/golden build/release/tests/run "[golden]"
+	@LEM_GOLDEN=build/golden build/release-double/tests/run "[golden]"
+
+SOURCES = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+format:
+	@clang-format -i $(SOURCES)
+format-check:
+	@clang-format --dry-run --Werror $(SOURCES) && echo "format: ok"
+
 clean:
 	rm -rf build
 

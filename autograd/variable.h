@@ -121,11 +121,11 @@ class NoGrad {
 };
 
 /// Names a part of the model while it lives: "layers.1 / attention" in messages.
-class Scope {
+class NameScope {
  public:
-  explicit Scope(std::string name) { tape().scopes.push_back(std::move(name)); }
-  ~Scope() { tape().scopes.pop_back(); }
-  Scope(const Scope&) = delete;
+  explicit NameScope(std::string name) { tape().scopes.push_back(std::move(name)); }
+  ~NameScope() { tape().scopes.pop_back(); }
+  NameScope(const NameScope&) = delete;
 };
 
 /// An uninitialised result on the inputs' device. It wants a gradient if the tape records and an input wants one; an

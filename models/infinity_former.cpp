@@ -19,7 +19,7 @@ State InfinityFormer::new_state(int64_t B) const {
 // nn/continuous_memory)
 void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
                            const Pass& pass) {
-  const Scope scope("memory");
+  const NameScope scope("memory");
   const Tensor points = points_for_update ? points_for_update(l) : Tensor();
   coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random, points);
 }
@@ -34,7 +34,7 @@ Variable InfinityFormer::attention_output(int l, LayerState& state, const Variab
   if (!coeffs.defined()) coeffs = memory.recall(state.memory);
   if (!coeffs.defined()) return Tq > 0 ? linear(a, w_o) : Variable();  // nothing has been stored: no long-term term
 
-  const Scope scope("memory");
+  const NameScope scope("memory");
   const ContinuousMemory::Read read = memory.attend(state.memory, coeffs, q, Tq);
   if (read.kl.defined()) output.kl = output.kl.defined() ? add(output.kl, read.kl) : read.kl;
   if (Tq == 0) return {};

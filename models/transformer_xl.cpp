@@ -96,7 +96,7 @@ TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state,
   Output output;
   Variable x = dropout(embedding_(tokens), pass.dropout(options_.dropout));
   for (int l = 0; l <= last; ++l) {
-    const Scope scope(layer_name(l));
+    const NameScope scope(layer_name(l));
     x = layer(l, x, state, pass, l == last ? outputs : T, output);
   }
   for (int64_t& n : state.valid) n += T;
