@@ -28,11 +28,13 @@ OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=n
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-# GCC 12 sees overflows that are not there in fmt's headers, and with sanitizers uninitialised values in the library's.
-CXXFLAGS += -Wno-stringop-overflow $(if $(SANITIZE),-Wno-maybe-uninitialized)
+# GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
+# uninitialised values in the library's.
+CXXFLAGS += -Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized)
 
-# GCC 12 sees overflows that are not there in fmt's headers, and with sanitizers uninitialised values in the library's.
-CXXFLAGS += -Wno-stringop-overflow $(if $(SANITIZE),-Wno-maybe-uninitialized)
+# GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
+# uninitialised values in the library's.
+CXXFLAGS += -Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized)
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
