@@ -51,9 +51,9 @@ void write_summary(const std::string& path, const std::vector<Contestant>& conte
 }
 
 void draw(const std::string& path, const std::vector<Contestant>& contestants, const SortOptions& o) {
-  CurvePanel loss{.title = "Loss", .y_label = "nats a symbol", .curves = {}, .references = {}};
+  CurvePanel loss{.title = "Loss, nats a symbol", .x_label = "step", .curves = {}, .references = {}};
   CurvePanel accuracy{
-      .title = "Accuracy", .y_label = "symbols named right", .curves = {}, .references = {}, .percent = true};
+      .title = "Symbols named right", .x_label = "step", .curves = {}, .references = {}, .percent = true};
   for (const Contestant& c : contestants) {
     Curve l{c.name, {}, {}}, a{c.name, {}, {}};
     for (const nlohmann::json& record : read_metrics(c.folder + "/metrics.jsonl")) {
@@ -66,10 +66,10 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
     loss.curves.push_back(std::move(l)), accuracy.curves.push_back(std::move(a));
   }
   const SortScore& any = contestants[0].result.test;
-  accuracy.references = {{any.ceiling_all, "counting all tokens"},
-                         {any.ceiling_visible, "counting what short-term memory holds"}};
-  write_curves_svg(path, fmt::format("Sorting {} symbols by count over {} tokens", o.symbols, o.length),
-                   {loss, accuracy});
+  accuracy.references = {{any.ceiling_all, "counting all tokens:"},
+                         {any.ceiling_visible, "counting what short-term memory holds:"}};
+  const std::string title = fmt::format("Sorting {} symbols by count over {} tokens", o.symbols, o.length);
+  write_text(path, curves_svg(title, {loss, accuracy}));
 }
 
 }  // namespace
@@ -77,7 +77,7 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
 int compare_sort(const SortOptions& o) {
   const std::string root = parent_folder(o.out);
   std::vector<Contestant> contestants = {{"infinity", "∞-former", {}, {}},
-                                         {"transformer-xl", "Transformer-XL, same short-term memory", {}, {}}};
+                                         {"transformer-xl", "Transformer-XL with the same short-term memory", {}, {}}};
   for (Contestant& c : contestants) {
     train(c, o, root);
     if (c.result.interrupted) {

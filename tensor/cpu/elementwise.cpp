@@ -39,12 +39,12 @@ void sigmoid_gate_forward(real* y, const real* x, const real* g, int64_t n) {
   });
 }
 
-// ∂y/∂x = σ(g), ∂y/∂g = x σ(g) (1 − σ(g))
+// ∂y/∂x = σ(g), ∂y/∂g = x σ(g) (1 − σ(g)), where 1 − σ(g) = e^−g σ(g) keeps its digits for large g
 void sigmoid_gate_backward(real* dx, real* dg, const real* dy, const real* x, const real* g, int64_t n) {
   parallel_for(n, 8, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const real gate = sigmoid(g[i]), dyi = dy[i];
-      dg[i] = dyi * x[i] * gate * (1 - gate);
+      const real e = exp(-g[i]), gate = 1 / (1 + e), dyi = dy[i];
+      dg[i] = dyi * x[i] * gate * (e * gate);
       if (dx) dx[i] = dyi * gate;
     }
   });
