@@ -34,10 +34,14 @@ std::vector<double> Basis::evaluate(double t) const {
 static Basis make_gaussians(int64_t N, const std::vector<double>& widths) {
   const int64_t W = int64_t(widths.size());
   check(W > 0, "[basis] Gaussians need their widths: got none; give at least one, such as .01,.05");
-  check(N % W == 0,
-        "[basis] N must be a multiple of the number of widths: got N = {} and {} widths; take N = {} or {}, or another "
-        "number of widths",
-        N, W, N / W * W == 0 ? W : N / W * W, (N / W + 1) * W);
+  if (N % W != 0) {
+    const std::string choices = N < W ? fmt::format("{}", W) : fmt::format("{} or {}", N / W * W, (N / W + 1) * W);
+    fail(
+        "[basis] N must be a multiple of the number of widths: got N = {} and {} widths; take N = {}, or another "
+        "number "
+        "of widths",
+        N, W, choices);
+  }
   for (double width : widths)
     check(width > 0 && std::isfinite(width),
           "[basis] widths must be positive: got {}; give standard deviations such as .01", width);

@@ -112,8 +112,8 @@ std::string references(const Frame& f, const CurvePanel& panel) {
     if (!std::isfinite(r.y)) continue;
     out += fmt::format("<path d=\"M{:.1f} {:.1f}h{:.1f}\" class=\"ref\"/>\n", f.left, f.py(r.y), f.width);
     const double above = f.py(r.y) - 6, below = f.py(r.y) + 16;
-    out += text(f.left + f.width * .34, above < f.top + 8 ? below : above,
-                fmt::format("{} {}", r.label, number(r.y, panel.percent)), "class=\"r\"");
+    out += text(f.left + f.width - 4, above < f.top + 8 ? below : above,
+                fmt::format("{} {}", r.label, number(r.y, panel.percent)), "class=\"r\" text-anchor=\"end\"");
   }
   return out;
 }

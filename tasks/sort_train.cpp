@@ -94,7 +94,7 @@ Trainer::Step Trainer::step() {
 
 // The optimiser has left the weights alone, so the step can be taken again with every operation under watch.
 void Trainer::explain_nonfinite(const DocumentBatch& batch, const Random& random_before, double loss) {
-  std::string what = fmt::format("the loss is {}", loss);
+  std::string what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
   if (std::isfinite(loss))
     for (const Parameters::Named& p : net_.parameters.named())
       if (count_nonfinite(p.grad) > 0) {

@@ -48,7 +48,8 @@ inline std::string read_whole(const std::filesystem::path& path) {
 }
 
 inline void write_whole(const std::filesystem::path& path, const std::string& bytes) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  std::filesystem::remove(path);  // some file systems wait for the disk when a file is emptied and written again
+  std::ofstream out(path, std::ios::binary);
   out.write(bytes.data(), std::streamsize(bytes.size()));
   if (!out.flush()) fail("[test] cannot write {}", path.string());
 }

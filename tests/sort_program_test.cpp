@@ -177,7 +177,7 @@ TEST_CASE("what goes wrong is said clearly and keeps the last checkpoint", "[sor
   };
 
   SECTION("a step too large names the operation, and weights stay finite") {
-    const auto [code, output] = with({"--lr", "1e38", "--schedule", "constant"});
+    const auto [code, output] = with({"--lr", "1e18", "--schedule", "constant"});
     CHECK(code == 1);
     CHECK_THAT(output, Catch::Contains("[train] step") && Catch::Contains("[anomaly] layers.0 /") &&
                            Catch::Contains("last checkpoint"));
@@ -237,14 +237,14 @@ TEST_CASE("files made by generate are trained and tested on", "[sort]") {
 
 TEST_CASE("streaming costs the same however long the past", "[sort]") {
   const ScratchFolder scratch;
-  Program stream({"stream", "--tokens", "20000", "--threads", "1"}, scratch / "log");
+  Program stream({"stream", "--tokens", "19968", "--threads", "1"}, scratch / "log");
   REQUIRE(stream.wait() == 0);
   std::vector<nlohmann::json> lines;
   std::istringstream text(stream.output());
   for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
-  REQUIRE(lines.size() == 3);  // 1,000, 10,000 and the end
+  REQUIRE(lines.size() == 3);  // past 1,000, past 10,000, and the end, after a whole segment
   CHECK(lines[0].at("state_bytes") == lines[2].at("state_bytes"));
-  CHECK(lines[2].at("memory_vectors").get<int64_t>() >= 20000 - 3 * 64);
+  CHECK(lines[2].at("memory_vectors").get<int64_t>() >= 19968 - 3 * 64);
   // Memory is exact; time is left to be looked at, on a machine that does nothing else.
   CHECK(lines[2].at("resident_mib").get<double>() <= lines[1].at("resident_mib").get<double>() + 1);
 }
