@@ -171,9 +171,17 @@ inline void transpose_square(real* dst, int64_t dst_stride, const real* src, int
   for (int i = 0; i < kLanes; ++i) store(dst + i * dst_stride, x[i]);
 }
 
+/// Asks for rows [first, first + kLanes) of x (n, D) ahead of time: strided as they are, the processor doesn't guess them.
+template <bool ForWriting>
+inline void prefetch_rows(const real* x, int64_t stride, int64_t first, int64_t n, int64_t D) {
+  for (int64_t j = first; j < std::min(n, first + kLanes); ++j)
+    for (int64_t d = 0; d < D; d += 64 / int64_t(sizeof(real))) __builtin_prefetch(x + j * stride + d, ForWriting);
+}
+
 /// panels (⌈n / kLanes⌉, D, kLanes) = xᵀ; lanes beyond n are zero.
 inline void pack_panels(real* panels, const real* x, int64_t stride, int64_t n, int64_t D) {
   for (int64_t j = 0; j < n; j += kLanes, panels += D * kLanes, x += kLanes * stride) {
+    prefetch_rows<false>(x, stride, kLanes, n - j, D);
     if (j + kLanes <= n && D >= kLanes) {
       // The last square overlaps the one before it rather than reach beyond D.
       for (int64_t d = 0; d < D; d += kLanes) {
@@ -190,6 +198,7 @@ inline void pack_panels(real* panels, const real* x, int64_t stride, int64_t n, 
 /// x (n, D) = panelsᵀ
 inline void unpack_panels(real* x, int64_t stride, const real* panels, int64_t n, int64_t D) {
   for (int64_t j = 0; j < n; j += kLanes, panels += D * kLanes, x += kLanes * stride) {
+    prefetch_rows<true>(x, stride, kLanes, n - j, D);
     if (j + kLanes <= n && D >= kLanes) {
       for (int64_t d = 0; d < D; d += kLanes) {
         const int64_t at = std::min(d, D - kLanes);
@@ -205,9 +214,13 @@ inline void unpack_panels(real* x, int64_t stride, const real* panels, int64_t n
 /// rows (n, round_up(D)) = x, zeros to the right
 inline void pack_padded(real* rows, const real* x, int64_t stride, int64_t n, int64_t D) {
   const int64_t width = round_up(D);
-  for (int64_t j = 0; j < n; ++j) {
-    std::copy_n(x + j * stride, D, rows + j * width);
-    std::fill_n(rows + j * width + D, width - D, real(0));
+  for (int64_t j = 0; j < n; ++j, rows += width, x += stride) {
+    store(rows + width - kLanes, Vec{});
+    for (int64_t d = 0; d + kLanes <= D; d += kLanes) store(rows + d, load(x + d));
+    if (D >= kLanes)
+      store(rows + D - kLanes, load(x + D - kLanes));
+    else
+      std::copy_n(x, D, rows);
   }
 }
 

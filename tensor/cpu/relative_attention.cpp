@@ -101,6 +101,7 @@ void online_softmax(real* s, Range columns, Range seen, real* largest, real* tot
   *total = *total * shrink + exponentials(s + columns.begin, columns.size(), m);
   *largest = m;
   if (shrink != 1)
+#pragma omp simd
     for (int64_t d = 0; d < width; ++d) sum[d] *= shrink;
 }
 
@@ -137,8 +138,7 @@ void forward_block(ForwardSpace& f, const Head& head, Range tile, Range keys, in
 void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const Inputs& in, const real* rt, Range rows) {
   const RelativeAttention& s = head.s;
   const int64_t D = s.D, width = round_up(D), n = rows.size();
-  biased_queries(f.qu, head, in.q, in.u, rows);
-  biased_queries(f.qw, head, in.q, in.w, rows);
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, rows);
   std::fill_n(f.sum + 0, n * width, real(0));
   std::fill_n(f.largest + 0, n, -kInfinity);
   std::fill_n(f.total + 0, n, real(0));
@@ -157,7 +157,9 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
   for (int64_t i = 0; i < n; ++i) {
     const real total = f.total[i], inverse = total == 0 ? 0 : 1 / total;  // 0: a query that sees no key
     real* o = head.of_queries(out, rows.begin + i);
-    for (int64_t d = 0; d < D; ++d) o[d] = f.sum[i * width + d] * inverse;
+    const real* sum = f.sum + i * width;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) o[d] = sum[d] * inverse;
     lse[(head.b * s.H + head.h) * s.T + rows.begin + i] = f.largest[i] + std::log(total);
   }
 }
@@ -321,11 +323,11 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
                    const real* lse, const Inputs& in, const BackwardShared& shared) {
   const RelativeAttention& s = head.s;
   const int64_t T = s.T, D = s.D, width = round_up(D), stride = head.stride();
-  biased_queries(f.qu, head, in.q, in.u, {0, T});
-  biased_queries(f.qw, head, in.q, in.w, {0, T});
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, {0, T});
   for (int64_t i = 0; i < T; ++i) {
     const real *douti = head.of_queries(dout, i), *outi = head.of_queries(out, i);
     real delta = 0;
+#pragma omp simd reduction(+ : delta)
     for (int64_t d = 0; d < D; ++d) delta += (f.dout[i * D + d] = douti[d]) * outi[d];
     f.delta[i] = delta;
   }
@@ -354,13 +356,16 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
 
   std::fill_n(shared.du, D, real(0));
   std::fill_n(shared.dw, D, real(0));
-  for (int64_t i = 0; i < T; ++i)
+  for (int64_t i = 0; i < T; ++i) {
+    const real *to_u = f.dqu + i * width, *to_w = f.dqw + i * width;
+    real* dqi = head.of_queries(dq, i);
+#pragma omp simd
     for (int64_t d = 0; d < D; ++d) {
-      const real to_u = f.dqu[i * width + d] * s.scale, to_w = f.dqw[i * width + d] * s.scale;
-      head.of_queries(dq, i)[d] = to_u + to_w;
-      shared.du[d] += to_u;
-      shared.dw[d] += to_w;
+      dqi[d] = (to_u[d] + to_w[d]) * s.scale;
+      shared.du[d] += to_u[d] * s.scale;
+      shared.dw[d] += to_w[d] * s.scale;
     }
+  }
 }
 
 /// x[0, n) += parts[b · stride + ·] for b = 1 … B − 1, in order, where x is part 0
