@@ -51,14 +51,14 @@ const real* draw_mask(real* mask, const Head& head, int64_t i, Range seen) {
 
 /// What one thread needs for one head.
 struct ForwardSpace {
-  Scratch kt, vp;       // a block's keys in panels (kKeys / kLanes, D, kLanes) and values, padded (kKeys, width)
+  Scratch kt, vp, vt;   // a block's keys in panels (kKeys / kLanes, D, kLanes), values padded (kKeys, width) and in panels
   Scratch qu, qw;       // (T, D): (q + u) · scale, (q + w) · scale
   Scratch s;            // a block's scores, then probabilities
   Scratch sum;          // (T, width): Σ_j exp(score − largest) v_j so far
   Scratch largest, total;  // (T): the largest score so far, Σ_j exp(score − largest) so far
   Scratch mask;         // (kKeys)
   explicit ForwardSpace(const RelativeAttention& s)
-      : kt(kKeys * s.D), vp(kKeys * round_up(s.D)), qu(s.T * s.D), qw(s.T * s.D), s(kBlockScores),
+      : kt(kKeys * s.D), vp(kKeys * round_up(s.D)), vt(kKeys * dot_columns(s.D)), qu(s.T * s.D), qw(s.T * s.D), s(kBlockScores),
         sum(s.T * round_up(s.D)), largest(s.T), total(s.T), mask(kKeys) {}
 };
 
@@ -121,16 +121,15 @@ void forward_block(ForwardSpace& f, const Head& head, Range tile, Range keys, in
       const int64_t n = i - group.begin;
       const Range mine = head.sight.keys({i, i + 1}, keys);
       if (mine.empty()) {
-        std::fill(rows + n * kStride + seen.begin, rows + n * kStride + seen.end, real(0));
+        std::fill(rows + n * kStride + whole.begin, rows + n * kStride + whole.end, real(0));
         continue;
       }
       online_softmax(rows + n * kStride, whole, mine, &f.largest[row + n], &f.total[row + n], f.sum + (row + n) * width, width);
       if (const real* mask = draw_mask(f.mask, head, i, mine))
         for (int64_t j = mine.begin; j < mine.end; ++j) rows[n * kStride + j] *= mask[j - mine.begin];
     }
-    multiply({f.sum + row * width, width, kLanes}, {rows + seen.begin, kStride, 1},
-             {f.vp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
+    add_products(f.sum + row * width, rows + keys.begin, kStride, {f.vp, f.vt, dot_columns(D) * kLanes}, group.size(), D,
+                 seen.begin - keys.begin, seen.end - keys.begin);
   });
 }
 
@@ -148,6 +147,7 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
     if (head.sight.keys(rows, keys).empty()) continue;
     pack_panels(f.kt, head.of_keys(in.k, j), head.stride(), keys.size(), D);
     pack_padded(f.vp, head.of_keys(in.v, j), head.stride(), keys.size(), D);
+    pack_panels(f.vt, head.of_keys(in.v, j) + D - dot_columns(D), head.stride(), keys.size(), dot_columns(D));
     for (int64_t i = rows.begin; i < rows.end; i += kQueries) {
       const Range tile{i, std::min(i + kQueries, rows.end)};
       if (!head.sight.keys(tile, keys).empty()) forward_block(f, head, tile, keys, i - rows.begin, rt);
@@ -302,19 +302,17 @@ void backward_distances(BackwardSpace& f, const Head& head, Range tile, Range ke
 }
 
 /// dq: += over the block's keys, the two sums apart.
-void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const real* rp) {
-  const int64_t T = head.s.T, width = round_up(head.s.D);
+void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const BackwardShared& shared) {
+  const int64_t T = head.s.T, D = head.s.D, width = round_up(D);
   for_groups(tile, [&](Range group) {
     const Range seen = head.sight.keys(group, keys);
     if (seen.empty()) return;
     const real* ds = f.ds + kSlack + (group.begin - tile.begin) * kStride - keys.begin;
-    multiply({f.dqu + group.begin * width, width, kLanes}, {ds + seen.begin, kStride, 1},
-             {f.kp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
-    const Range n{T - group.end + seen.begin, std::min(head.s.K, T - 1 - group.begin + seen.end)};
-    multiply({f.dqw + group.begin * width, width, kLanes},
-             {ds + n.begin - (T - 1) + group.begin, kStride + 1, 1}, {rp + n.begin * width, width, kLanes}, group.size(),
-             width / kLanes, n.size(), Into::add);
+    const int64_t last = (D - dot_columns(D)) * kLanes, panel = D * kLanes;  // the panels' last columns
+    add_products(f.dqu + group.begin * width, ds + keys.begin, kStride, {f.kp, f.kt + last, panel}, group.size(), D,
+                 seen.begin - keys.begin, seen.end - keys.begin);
+    add_products(f.dqw + group.begin * width, ds - (T - 1) + group.begin, kStride + 1, {shared.rp, shared.rt + last, panel},
+                 group.size(), D, T - group.end + seen.begin, std::min(head.s.K, T - 1 - group.begin + seen.end));
   });
 }
 
@@ -348,7 +346,7 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
       backward_probabilities(f, head, tile, keys, lse + (head.b * s.H + head.h) * T, shared.rt);
       backward_keys(f, head, tile, keys);
       backward_distances(f, head, tile, keys, shared.drt);
-      backward_queries(f, head, tile, keys, shared.rp);
+      backward_queries(f, head, tile, keys, shared);
     }
     unpack_panels(head.of_keys(dk, j), stride, f.dkt, keys.size(), D);
     unpack_panels(head.of_keys(dv, j), stride, f.dvt, keys.size(), D);
