@@ -60,13 +60,17 @@ struct Head {
   }
 };
 
-/// y (n, D) = (q + bias) · scale for queries [i, i + n) of a head; bias (H, D)
-inline void biased_queries(real* y, const Head& head, const real* q, const real* bias, Range rows) {
+/// qu, qw (n, D) = (q + u) · scale, (q + w) · scale for some of a head's queries
+inline void biased_queries(real* qu, real* qw, const Head& head, const real* q, const real* u, const real* w, Range rows) {
   const int64_t D = head.s.D;
-  const real* bias_h = bias + head.h * D;
-  for (int64_t i = rows.begin; i < rows.end; ++i, y += D) {
+  const real *uh = u + head.h * D, *wh = w + head.h * D, scale = head.s.scale;
+  for (int64_t i = rows.begin; i < rows.end; ++i, qu += D, qw += D) {
     const real* qi = head.of_queries(q, i);
-    for (int64_t d = 0; d < D; ++d) y[d] = (qi[d] + bias_h[d]) * head.s.scale;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) {
+      qu[d] = (qi[d] + uh[d]) * scale;
+      qw[d] = (qi[d] + wh[d]) * scale;
+    }
   }
 }
 

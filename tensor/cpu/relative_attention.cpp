@@ -51,14 +51,14 @@ const real* draw_mask(real* mask, const Head& head, int64_t i, Range seen) {
 
 /// What one thread needs for one head.
 struct ForwardSpace {
-  Scratch kt, vp;       // a block's keys in panels (kKeys / kLanes, D, kLanes) and values, padded (kKeys, width)
+  Scratch kt, vp, vt;   // a block's keys in panels (kKeys / kLanes, D, kLanes), values padded (kKeys, width) and in panels
   Scratch qu, qw;       // (T, D): (q + u) · scale, (q + w) · scale
   Scratch s;            // a block's scores, then probabilities
   Scratch sum;          // (T, width): Σ_j exp(score − largest) v_j so far
   Scratch largest, total;  // (T): the largest score so far, Σ_j exp(score − largest) so far
   Scratch mask;         // (kKeys)
   explicit ForwardSpace(const RelativeAttention& s)
-      : kt(kKeys * s.D), vp(kKeys * round_up(s.D)), qu(s.T * s.D), qw(s.T * s.D), s(kBlockScores),
+      : kt(kKeys * s.D), vp(kKeys * round_up(s.D)), vt(kKeys * dot_columns(s.D)), qu(s.T * s.D), qw(s.T * s.D), s(kBlockScores),
         sum(s.T * round_up(s.D)), largest(s.T), total(s.T), mask(kKeys) {}
 };
 
@@ -101,6 +101,7 @@ void online_softmax(real* s, Range columns, Range seen, real* largest, real* tot
   *total = *total * shrink + exponentials(s + columns.begin, columns.size(), m);
   *largest = m;
   if (shrink != 1)
+#pragma omp simd
     for (int64_t d = 0; d < width; ++d) sum[d] *= shrink;
 }
 
@@ -120,16 +121,15 @@ void forward_block(ForwardSpace& f, const Head& head, Range tile, Range keys, in
       const int64_t n = i - group.begin;
       const Range mine = head.sight.keys({i, i + 1}, keys);
       if (mine.empty()) {
-        std::fill(rows + n * kStride + seen.begin, rows + n * kStride + seen.end, real(0));
+        std::fill(rows + n * kStride + whole.begin, rows + n * kStride + whole.end, real(0));
         continue;
       }
       online_softmax(rows + n * kStride, whole, mine, &f.largest[row + n], &f.total[row + n], f.sum + (row + n) * width, width);
       if (const real* mask = draw_mask(f.mask, head, i, mine))
         for (int64_t j = mine.begin; j < mine.end; ++j) rows[n * kStride + j] *= mask[j - mine.begin];
     }
-    multiply({f.sum + row * width, width, kLanes}, {rows + seen.begin, kStride, 1},
-             {f.vp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
+    add_products(f.sum + row * width, rows + keys.begin, kStride, {f.vp, f.vt, dot_columns(D) * kLanes}, group.size(), D,
+                 seen.begin - keys.begin, seen.end - keys.begin);
   });
 }
 
@@ -137,8 +137,7 @@ void forward_block(ForwardSpace& f, const Head& head, Range tile, Range keys, in
 void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const Inputs& in, const real* rt, Range rows) {
   const RelativeAttention& s = head.s;
   const int64_t D = s.D, width = round_up(D), n = rows.size();
-  biased_queries(f.qu, head, in.q, in.u, rows);
-  biased_queries(f.qw, head, in.q, in.w, rows);
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, rows);
   std::fill_n(f.sum + 0, n * width, real(0));
   std::fill_n(f.largest + 0, n, -kInfinity);
   std::fill_n(f.total + 0, n, real(0));
@@ -148,6 +147,7 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
     if (head.sight.keys(rows, keys).empty()) continue;
     pack_panels(f.kt, head.of_keys(in.k, j), head.stride(), keys.size(), D);
     pack_padded(f.vp, head.of_keys(in.v, j), head.stride(), keys.size(), D);
+    pack_panels(f.vt, head.of_keys(in.v, j) + D - dot_columns(D), head.stride(), keys.size(), dot_columns(D));
     for (int64_t i = rows.begin; i < rows.end; i += kQueries) {
       const Range tile{i, std::min(i + kQueries, rows.end)};
       if (!head.sight.keys(tile, keys).empty()) forward_block(f, head, tile, keys, i - rows.begin, rt);
@@ -157,7 +157,9 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
   for (int64_t i = 0; i < n; ++i) {
     const real total = f.total[i], inverse = total == 0 ? 0 : 1 / total;  // 0: a query that sees no key
     real* o = head.of_queries(out, rows.begin + i);
-    for (int64_t d = 0; d < D; ++d) o[d] = f.sum[i * width + d] * inverse;
+    const real* sum = f.sum + i * width;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) o[d] = sum[d] * inverse;
     lse[(head.b * s.H + head.h) * s.T + rows.begin + i] = f.largest[i] + std::log(total);
   }
 }
@@ -300,19 +302,17 @@ void backward_distances(BackwardSpace& f, const Head& head, Range tile, Range ke
 }
 
 /// dq: += over the block's keys, the two sums apart.
-void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const real* rp) {
-  const int64_t T = head.s.T, width = round_up(head.s.D);
+void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const BackwardShared& shared) {
+  const int64_t T = head.s.T, D = head.s.D, width = round_up(D);
   for_groups(tile, [&](Range group) {
     const Range seen = head.sight.keys(group, keys);
     if (seen.empty()) return;
     const real* ds = f.ds + kSlack + (group.begin - tile.begin) * kStride - keys.begin;
-    multiply({f.dqu + group.begin * width, width, kLanes}, {ds + seen.begin, kStride, 1},
-             {f.kp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
-    const Range n{T - group.end + seen.begin, std::min(head.s.K, T - 1 - group.begin + seen.end)};
-    multiply({f.dqw + group.begin * width, width, kLanes},
-             {ds + n.begin - (T - 1) + group.begin, kStride + 1, 1}, {rp + n.begin * width, width, kLanes}, group.size(),
-             width / kLanes, n.size(), Into::add);
+    const int64_t last = (D - dot_columns(D)) * kLanes, panel = D * kLanes;  // the panels' last columns
+    add_products(f.dqu + group.begin * width, ds + keys.begin, kStride, {f.kp, f.kt + last, panel}, group.size(), D,
+                 seen.begin - keys.begin, seen.end - keys.begin);
+    add_products(f.dqw + group.begin * width, ds - (T - 1) + group.begin, kStride + 1, {shared.rp, shared.rt + last, panel},
+                 group.size(), D, T - group.end + seen.begin, std::min(head.s.K, T - 1 - group.begin + seen.end));
   });
 }
 
@@ -321,11 +321,11 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
                    const real* lse, const Inputs& in, const BackwardShared& shared) {
   const RelativeAttention& s = head.s;
   const int64_t T = s.T, D = s.D, width = round_up(D), stride = head.stride();
-  biased_queries(f.qu, head, in.q, in.u, {0, T});
-  biased_queries(f.qw, head, in.q, in.w, {0, T});
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, {0, T});
   for (int64_t i = 0; i < T; ++i) {
     const real *douti = head.of_queries(dout, i), *outi = head.of_queries(out, i);
     real delta = 0;
+#pragma omp simd reduction(+ : delta)
     for (int64_t d = 0; d < D; ++d) delta += (f.dout[i * D + d] = douti[d]) * outi[d];
     f.delta[i] = delta;
   }
@@ -346,7 +346,7 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
       backward_probabilities(f, head, tile, keys, lse + (head.b * s.H + head.h) * T, shared.rt);
       backward_keys(f, head, tile, keys);
       backward_distances(f, head, tile, keys, shared.drt);
-      backward_queries(f, head, tile, keys, shared.rp);
+      backward_queries(f, head, tile, keys, shared);
     }
     unpack_panels(head.of_keys(dk, j), stride, f.dkt, keys.size(), D);
     unpack_panels(head.of_keys(dv, j), stride, f.dvt, keys.size(), D);
@@ -354,13 +354,16 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
 
   std::fill_n(shared.du, D, real(0));
   std::fill_n(shared.dw, D, real(0));
-  for (int64_t i = 0; i < T; ++i)
+  for (int64_t i = 0; i < T; ++i) {
+    const real *to_u = f.dqu + i * width, *to_w = f.dqw + i * width;
+    real* dqi = head.of_queries(dq, i);
+#pragma omp simd
     for (int64_t d = 0; d < D; ++d) {
-      const real to_u = f.dqu[i * width + d] * s.scale, to_w = f.dqw[i * width + d] * s.scale;
-      head.of_queries(dq, i)[d] = to_u + to_w;
-      shared.du[d] += to_u;
-      shared.dw[d] += to_w;
+      dqi[d] = (to_u[d] + to_w[d]) * s.scale;
+      shared.du[d] += to_u[d] * s.scale;
+      shared.dw[d] += to_w[d] * s.scale;
     }
+  }
 }
 
 /// x[0, n) += parts[b · stride + ·] for b = 1 … B − 1, in order, where x is part 0
