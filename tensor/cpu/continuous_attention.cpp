@@ -1,5 +1,5 @@
-// Attention to the continuous memory (model.md §3):  z_i = E_{p_i}[values_hᵀ ψ(t)] = Σ_j r_ij values_j,  r_ij =
-// E_{p_i}[ψ_j].
+// Attention to the continuous memory (model.md §3):
+//   z_i = E_{p_i}[values_hᵀ ψ(t)] = Σ_j r_ij values_j,   r_ij = E_{p_i}[ψ_j].
 //
 // The (T, N) matrix r of a head never exists: it is made for a tile of queries at a time, small enough for the L2
 // cache, and multiplied with the head's values there; backward makes it again. Tiles are held transposed, (N, n), so
@@ -34,17 +34,17 @@ struct Widths {
   }
 };
 
-/// What one thread works on: up to kTile queries of one head, their number rounded up to n, a multiple of the vector
-/// length. Queries that only fill a vector have μ = ½, σ² = 1 and dz = 0.
+/// What one thread works on: `count` queries of one head, at most kTile, and n, that number rounded up to whole
+/// vectors. Queries that only fill a vector have μ = ½, σ² = 1 and dz = 0.
 struct Tile {
-  int64_t n;
+  int64_t count, n;
   real mu[kTile], sigma2[kTile];      // (n) each
   real dmu[kTile], dsigma2[kTile];    // (n) each
   std::vector<real> rt, drt;          // (N, n): rᵀ and its gradient
   std::vector<real> inverse, factor;  // (W, n): 1/(s² + σ²) and 1/√(2π (s² + σ²))
 
-  void load(const real* from_mu, const real* from_sigma2, int64_t count) {
-    n = padded(count);
+  void load(const real* from_mu, const real* from_sigma2, int64_t queries) {
+    count = queries, n = padded(queries);
     for (int64_t i = 0; i < n; ++i) {
       mu[i] = i < count ? from_mu[i] : real(0.5);
       sigma2[i] = i < count ? from_sigma2[i] : real(1);
@@ -52,8 +52,7 @@ struct Tile {
   }
 };
 
-// ---- Gaussian basis, Gaussian density
-// --------------------------------------------------------------------------------
+// ---- Gaussian basis, Gaussian density ---------------------------------------------------------------------------
 //
 //   r = N(μ; m, a) = exp(−½ d²/a) / √(2π a),   a = s² + σ², d = μ − m
 //   ∂r/∂μ = −r d/a,   ∂r/∂σ² = ½ r (d²/a² − 1/a)
@@ -109,12 +108,11 @@ void gaussian_backward(Tile& tile, BasisView basis, const Widths& widths) {
   }
 }
 
-// ---- every other pair: closed forms of expectation.h, query by query
-// -------------------------------------------------
+// ---- every other pair: closed forms of expectation.h, query by query --------------------------------------------
 
 void general_forward(Tile& tile, BasisView basis, DensityKind kind) {
   std::vector<Expectation> row(basis.N);
-  for (int64_t i = 0; i < tile.n; ++i) {
+  for (int64_t i = 0; i < tile.count; ++i) {
     expectation_row(row.data(), basis, kind, tile.mu[i], tile.sigma2[i]);
     for (int64_t j = 0; j < basis.N; ++j) tile.rt[j * tile.n + i] = real(row[j].value);
   }
@@ -122,7 +120,7 @@ void general_forward(Tile& tile, BasisView basis, DensityKind kind) {
 
 void general_backward(Tile& tile, BasisView basis, DensityKind kind) {
   std::vector<Expectation> row(basis.N);
-  for (int64_t i = 0; i < tile.n; ++i) {
+  for (int64_t i = 0; i < tile.count; ++i) {
     expectation_row(row.data(), basis, kind, tile.mu[i], tile.sigma2[i]);
     double sum_mu = 0, sum_sigma2 = 0;
     for (int64_t j = 0; j < basis.N; ++j) {

@@ -3,16 +3,16 @@
 // Densities, with location μ and variance σ²:
 //   gaussian            p = N(t; μ, σ²) on ℝ
 //   truncated_gaussian  p = N(t; μ, σ²)/Z on [0, 1],  Z = Φ((1 − μ)/σ) − Φ(−μ/σ)
-//   parabola            p = (a² − (t − μ)²)/(2σ²) on |t − μ| ≤ a = (3σ²/2)^{1/3}; with t = μ + a x: ¾ (1 − x²) dx on
-//   [−1, 1]
+//   parabola            p = (a² − (t − μ)²)/(2σ²) on |t − μ| ≤ a = (3σ²/2)^{1/3};
+//                       in x = (t − μ)/a: ¾ (1 − x²) on [−1, 1]
 //
 // Two identities give nearly all derivatives. Densities on ℝ that only shift with μ:  ∂/∂μ E[ψ] = E[ψ'].
 // The Gaussian solves the heat equation, ∂N/∂σ² = ½ ∂²N/∂t²:  ∂/∂σ² E[ψ] = ½ E[ψ''].
 // Integrating by parts on [0, 1] leaves boundary terms; with N₀ = N(0; μ, σ²)/Z, N₁ = N(1; μ, σ²)/Z, E = E[ψ]:
-//   ∂/∂μ  E = E[ψ'] − (ψ(1) − E) N₁ + (ψ(0) − E) N₀                                                              (T1)
-//   ∂/∂σ² E = ½ ( E[ψ''] − ψ'(1) N₁ + ψ'(0) N₀ − ((1 − μ) (ψ(1) − E) N₁ + μ (ψ(0) − E) N₀)/σ² )                    (T2)
+//   (T1)  ∂/∂μ  E = E[ψ'] − (ψ(1) − E) N₁ + (ψ(0) − E) N₀
+//   (T2)  ∂/∂σ² E = ½ ( E[ψ''] − ψ'(1) N₁ + ψ'(0) N₀ − ((1 − μ) (ψ(1) − E) N₁ + μ (ψ(0) − E) N₀)/σ² )
 // For the parabola, ∂a/∂σ² = a/(3σ²) and ∂/∂a E[ψ(μ + a x)] = E[x ψ'] = (a/5) E_q[ψ''], q = 15/16 (1 − x²)², so
-//   ∂/∂σ² E = a²/(15σ²) E_q[ψ''].                                                                                   (P)
+//   (P)   ∂/∂σ² E = a²/(15σ²) E_q[ψ''].
 #pragma once
 
 #include <algorithm>
@@ -56,8 +56,7 @@ struct Density {
   }
 };
 
-// ---- Gaussian basis: ψ = N(t; m, s²)
-// ---------------------------------------------------------------------------------
+// ---- Gaussian basis: ψ = N(t; m, s²) ----------------------------------------------------------------------------
 
 /// p Gaussian: the convolution N(μ; m, A), A = s² + σ²; with d = μ − m: ∂/∂μ = −r d/A, ∂/∂σ² = ½ r (d²/A² − 1/A).
 inline Expectation gaussian_on_gaussian(const Density& p, double m, double s) {
@@ -65,9 +64,9 @@ inline Expectation gaussian_on_gaussian(const Density& p, double m, double s) {
   return {r, -r * d, 0.5 * r * (d * d - 1 / A)};
 }
 
-/// What the restriction of N(mean, v) to [0, 1] adds to its moments: with α, β the two ends in units of √v, ΔΦ the mass
-/// inside,
-///   E[t − mean] = shift = √v (φ(α) − φ(β))/ΔΦ,   E[(t − mean)²] = v + spread,  spread = v (α φ(α) − β φ(β))/ΔΦ.
+/// What the restriction of N(mean, v) to [0, 1] adds to its moments: with α, β the two ends in units of √v and ΔΦ the
+/// mass inside,
+///   E[t − mean] = shift = √v (φ(α) − φ(β))/ΔΦ,   E[(t − mean)²] = v + spread, spread = v (α φ(α) − β φ(β))/ΔΦ.
 struct Restriction {
   double log_mass, shift, spread;
   Restriction(double mean, double v) {
@@ -93,13 +92,13 @@ inline Expectation gaussian_on_truncated(const Density& p, double m, double s) {
   return {r, r * (-d + first / p.sigma2), 0.5 * r * (d * d - 1 / A + second / (p.sigma2 * p.sigma2))};
 }
 
-/// p parabola, k = a/s. With u = (t − m)/s between α = (μ − a − m)/s and β = (μ + a − m)/s, d = m − μ, Δ the difference
+/// p parabola. With u = (t − m)/s between α = (μ − a − m)/s and β = (μ + a − m)/s, d = m − μ, and Δ the difference
 /// between the two ends, a² − (t − μ)² = a² − d² − 2ds u − s²u² gives
 ///   r = [ (a² − d² − s²) ΔΦ + 2ds Δφ + s² Δ(uφ) ]/(2σ²),
-///   ∂r/∂μ = E[ψ'] = ∫ ψ (t − μ)/σ² dt = (d ΔΦ − s Δφ)/σ²,   ∂r/∂σ² = (a²/3 ΔΦ/σ² − r)/σ²   (p vanishes at both ends).
-/// Where the parabola is narrower than the Gaussian (k ≤ 2) these terms cancel like k⁻²; there the integrand is smooth
-/// and the 20-point Gauss–Legendre rule in x, of r, E[ψ'] and (P), is exact to rounding: the rule's error for
-/// e^{−k²x²/2} times a polynomial is below (k/2)^{40}/20!, and (k/2)^{40} ≤ 1.
+///   ∂r/∂μ = ∫ ψ (t − μ)/σ² dt = (d ΔΦ − s Δφ)/σ²,   ∂r/∂σ² = (a²/3 ΔΦ/σ² − r)/σ²   (p vanishes at both ends).
+/// Where the parabola is narrow, k = a/s ≤ 2, these terms cancel like k⁻²; but there the integrands of r, E[ψ'] and (P)
+/// are so smooth in x that a Gauss–Legendre rule of n = 20 points is exact to rounding: its error for e^{−k²x²/2} is
+/// below 2^{n+1} n!³ k^{2n}/((2n + 1) (2n)!²) = 1e-24 at k = 2.
 inline Expectation gaussian_on_parabola(const Density& p, double m, double s) {
   const double a = p.a, d = m - p.mu;
   if (a <= 2 * s) {
@@ -113,7 +112,7 @@ inline Expectation gaussian_on_parabola(const Density& p, double m, double s) {
     }
     const double unit = 0.75 / (kSqrt2Pi * s);
     return {unit * value, unit / s * slope,
-            unit / (s * s) * bend * a * a / (12 * p.sigma2)};  // 15/16 · 1/15 = ¾ · 1/12
+            unit / (s * s) * bend * a * a / (12 * p.sigma2)};  // 15/16 · 1/15 is ¾ · 1/12
   }
   const double alpha = (-a - d) / s, beta = (a - d) / s;
   const double pdf_a = std::exp(-0.5 * alpha * alpha) / kSqrt2Pi, pdf_b = std::exp(-0.5 * beta * beta) / kSqrt2Pi;
@@ -137,12 +136,12 @@ inline Expectation expect_gaussian(const Density& p, double m, double s) {
   return {};
 }
 
-// ---- rectangles: ψ = 1 on [lo, hi)
-// -----------------------------------------------------------------------------------
+// ---- rectangles: ψ = 1 on [lo, hi) ------------------------------------------------------------------------------
 
-/// p Gaussian: r = ΔΦ, ∂r/∂μ = −ΔN, ∂r/∂σ² = −Δ((t − μ) N)/(2σ²), Δ between hi and lo (the heat equation, integrated).
-/// Truncated: [lo, hi] is cut to [0, 1], everything is divided by Z, and Z's own derivatives enter by the quotient
-/// rule. Parabola: its distribution function is (2 + 3x − x³)/4 in x = (t − μ)/a, cut to [−1, 1];
+/// p Gaussian: r = ΔΦ, ∂r/∂μ = −ΔN, and by the heat equation ∂r/∂σ² = −Δ((t − μ) N)/(2σ²), Δ between lo and hi.
+/// p truncated Gaussian: [lo, hi] is cut to [0, 1], all is divided by Z, whose own derivatives enter by the quotient
+/// rule.
+/// p parabola: its distribution function is (2 + 3x − x³)/4 in x = (t − μ)/a, cut to [−1, 1];
 ///   ∂r/∂μ = −Δp,   ∂r/∂σ² = −Δ(p x) ∂a/∂σ² = −Δ(¾ (1 − x²) x)/(3σ²).
 inline Expectation expect_rectangle(const Density& p, double lo, double hi) {
   if (p.kind == DensityKind::parabola) {
@@ -162,8 +161,7 @@ inline Expectation expect_rectangle(const Density& p, double lo, double hi) {
   return {r, by_mu, by_sigma2 / (2 * p.sigma2)};
 }
 
-// ---- sine and cosine: the characteristic function E[e^{iωt}]
-// -----------------------------------------------------------
+// ---- sine and cosine: the characteristic function E[e^{iωt}] ----------------------------------------------------
 
 /// E[e^{iωt}] and derivatives: the cosine is the real part, the sine the imaginary part.
 struct Wave {
@@ -190,9 +188,9 @@ inline std::complex<double> wave_tail(double edge, double mu, double sigma, doub
   return 0.5 * height * std::polar(1.0, omega * edge) * faddeeva({omega * sigma * r, x * r});
 }
 
-/// E[e^{iωt}] on [0, 1]: the whole line less two tails, each a complex error function bounded by 1, so that nothing
-/// cancels while μ ∈ [0, 1]. With μ < 0 the difference of the tails at 0 and 1, without their common e^{−x²/2}; with μ
-/// > 1 the mirror image t → 1 − t.
+/// E[e^{iωt}] on [0, 1]: there is no elementary form, but the complex error function w gives one. The whole line less
+/// two tails, each bounded by 1, so that nothing cancels while μ ∈ [0, 1]. With μ < 0 it is the difference of the tails
+/// at 0 and 1, without their common e^{−x²/2}; and μ > 1 is the mirror image t → 1 − t.
 inline std::complex<double> wave_on_truncated(double mu, double sigma, double log_mass, double omega) {
   if (mu > 1) return std::polar(1.0, omega) * std::conj(wave_on_truncated(1 - mu, sigma, log_mass, omega));
   if (mu < 0) {
@@ -224,17 +222,15 @@ inline Wave expect_wave(const Density& p, double omega) {
           0.5 * (-omega * omega * E - slopes - ((1 - p.mu) * one + p.mu * zero) / p.sigma2)};
 }
 
-// ---- powers: ψ = t^j
-// -------------------------------------------------------------------------------------------------
+// ---- powers: ψ = t^j --------------------------------------------------------------------------------------------
 
 /// Moments stop here: E[t^j] on ℝ grows without bound (wide densities, large j), and float must not see an infinity.
 inline constexpr double kLargestMoment = 1e18;
 
-/// M_j = E[t^j], j = 0 … n − 1, from M_{j+1} = (rise_j μ) M_j + fall_j M_{j−1}, the form that all three densities on ℝ
-/// have:
-///   gaussian         M_{j+1} = μ M_j + j σ² M_{j−1}                                      (by parts, (t − μ) N = −σ²
-///   N') (1 − x²)^q       (j + 2q + 2) M_{j+1} = (2j + 2q + 2) μ M_j + j (a² − μ²) M_{j−1}     (by parts, q = 1: the
-///   parabola)
+/// M_j = E[t^j], j = 0 … n − 1, under a density on ℝ. By parts, from (t − μ) N = −σ² N' and its like for a density
+/// proportional to (1 − x²)^q, x = (t − μ)/a (q = 1 is the parabola, q = 2 what (P) needs):
+///   gaussian      M_{j+1} = μ M_j + j σ² M_{j−1}
+///   (1 − x²)^q    (j + 2q + 2) M_{j+1} = (2j + 2q + 2) μ M_j + j (a² − μ²) M_{j−1}
 /// For μ ≥ 0 the moments are the growing solution of the recursion, so that rounding does not build up.
 inline void moments_on_line(const Density& p, int q, double* M, int n) {
   for (int j = 0; j < n; ++j) {
@@ -252,10 +248,10 @@ inline void moments_on_line(const Density& p, int q, double* M, int n) {
   }
 }
 
-/// The same on [0, 1], where no recursion is stable both for small and for large j: six Gauss–Legendre panels of 20
-/// points over the part of [0, 1] within 9σ of the density's mass. A panel spans at most 3σ, where the rule is exact to
-/// 1e-15 for the Gaussian factor; for t^j it is exact up to j = 39 − (degree taken by the Gaussian) and, as t^j falls
-/// like e^{−j(1−t)}, to 1e-12 up to j ≈ 600.
+/// The same under the truncated Gaussian, where no recursion is stable for small and for large j alike: six
+/// Gauss–Legendre panels of 20 points over the part of [0, 1] within 9σ of the density's peak. A panel spans at most 3σ
+/// and a sixth of [0, 1]; there both factors of t^j N(t; μ, σ²), which is like e^{−j(1 − t)} for large j, are smooth
+/// enough for 1e-12 up to j ≈ 600.
 inline void moments_on_unit(const Density& p, double* M, int n) {
   // Mass outside [0, 1] counts from the nearer end: with μ < 0 the density falls at least like e^{−t |μ|/σ²} from 0 on.
   const double reach =
@@ -277,8 +273,7 @@ inline void moments_on_unit(const Density& p, double* M, int n) {
   }
 }
 
-/// E[t^j] for j = 0 … n − 1: with M the moments, E[ψ'] = j M_{j−1} and E[ψ''] = j (j − 1) M_{j−2} in the identities
-/// above.
+/// E[t^j], j = 0 … n − 1: E[ψ'] = j M_{j−1} and E[ψ''] = j (j − 1) M_{j−2} in the identities above.
 inline void expect_powers(const Density& p, Expectation* out, int n) {
   std::vector<double> M(n), Q(n);
   if (p.kind == DensityKind::truncated_gaussian) {
@@ -301,8 +296,7 @@ inline void expect_powers(const Density& p, Expectation* out, int n) {
   }
 }
 
-// ---- a whole basis
-// ---------------------------------------------------------------------------------------------------
+// ---- a whole basis ----------------------------------------------------------------------------------------------
 
 /// row (N): the expectations of all basis functions under one density.
 inline void expectation_row(Expectation* row, BasisView basis, DensityKind kind, double mu, double sigma2) {

@@ -1,8 +1,11 @@
-// A small matrix product for operands that are made in the cache and used once: C = A B or C += A B on the calling
-// thread, without the packing that a BLAS does first. Columns of B lie in vector lanes; elements of A are broadcast.
+// Arithmetic on whole vector registers, for the loops that are too hot to leave to the compiler's judgement: an
+// exponential, and a small matrix product for operands that are made in the cache and used once.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <numbers>
+#include <type_traits>
 
 #include "tensor/real.h"
 
@@ -43,14 +46,14 @@ constexpr std::array<real, terms> exp2_series() {
 /// the lowest bits of the sum; shifted up and biased they are the bits of 2^k. The first dropped term of the series is
 /// 5e-9 in float (8 terms) and 4e-18 in double (14).
 inline Vector exp2_negative(Vector x) {
-  constexpr int mantissa = kDouble ? 52 : 23;
-  constexpr auto c = exp2_series < kDouble ? 14 : 8 > ();
+  constexpr int mantissa = kDouble ? 52 : 23, terms = kDouble ? 14 : 8;
+  constexpr auto c = exp2_series<terms>();
   constexpr real rounder = real(1.5) * real(int64_t(1) << mantissa);
   const Vector lowest = Vector{} - 100;
   const Vector clamped = x < lowest ? lowest : x;
   const Vector shifted = clamped + rounder, f = clamped - (shifted - rounder);
   Vector e = Vector{} + c.back();
-  for (int k = int(c.size()) - 2; k >= 0; --k) e = e * f + c[k];
+  for (int k = terms - 2; k >= 0; --k) e = e * f + c[k];
   const IntegerVector power = ((IntegerVector)shifted << mantissa) + (Integer(kDouble ? 1023 : 127) << mantissa);
   return x < lowest ? Vector{} : e * (Vector)power;
 }
