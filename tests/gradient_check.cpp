@@ -47,6 +47,14 @@ double norm(const std::vector<real>& x) {
   return std::sqrt(sum);
 }
 
+/// Leaves NaN in the buffers that the pool hands out next: who reads what nobody wrote gets it.
+void poison_pool(Device device) {
+  std::vector<Tensor> buffers;
+  for (int64_t bytes = 64; bytes <= 65536; bytes += bytes < 4096 ? bytes : 4096)
+    for (int copies = 0; copies < 6; ++copies)
+      buffers.push_back(full({bytes / int64_t(sizeof(real))}, std::numeric_limits<real>::quiet_NaN(), device));
+}
+
 /// One entry at one point, with a cotangent: everything that is differentiated.
 struct Problem {
   const OpCase& c;
@@ -89,6 +97,7 @@ struct Problem {
   /// The leaves after backward; those with want[i] false are constants.
   Arguments backward(const Wrap& wrap, const std::vector<bool>& want = {}) const {
     tape().clear();
+    poison_pool(device);
     Arguments leaves, arguments;
     for (size_t i = 0; i < inputs.size(); ++i) {
       leaves.push_back(want.empty() || want[i] ? Variable::leaf(inputs[i]) : Variable(inputs[i]));
