@@ -73,6 +73,11 @@ TEST_CASE("attention names what does not fit", "[error]") {
                     "[relative_attention] r must be (4, 6), one row per distance: got (5, 6)");
   CHECK_THROWS_WITH(attention({1, 5, 6}, {1, 4, 6}, {1, 4, 6}, {4, 6}, {2, 3}, {2, 3}),
                     "[relative_attention] 5 queries need at least as many keys: got 4");
+  RelativeAttentionOptions options;
+  options.first_key = tokens({0, 0, 0});
+  CHECK_THROWS_WITH(
+      relative_attention(of({2, 1, 6}), of({2, 4, 6}), of({2, 4, 6}), of({4, 6}), of({2, 3}), of({2, 3}), options),
+      "[relative_attention] first_key must be (2) on cpu: got (3) on cpu");
 }
 
 TEST_CASE("attention to the continuous memory names what does not fit", "[error]") {

@@ -192,6 +192,9 @@ std::string check_gradients(const OpCase& c, Device device, const Wrap& wrap) {
 std::string check_conduct(const OpCase& c, Device device) {
   const Problem p(c, device);
   const Arguments first = p.backward({}), second = p.backward({});
+  tape().detect_anomaly = true;
+  const Arguments watched = p.backward({});
+  tape().detect_anomaly = false;
   {
     const NoGrad none;
     const Variable y = c.apply(Arguments(p.inputs.begin(), p.inputs.end()));
@@ -200,6 +203,7 @@ std::string check_conduct(const OpCase& c, Device device) {
   for (size_t i = 0; i < first.size(); ++i) {
     const std::string about = fmt::format("{}: gradient of {}", c.label(), c.inputs[i].name);
     if (!same_bits(first[i].grad(), second[i].grad())) return about + " has other bits in a second run";
+    if (!same_bits(first[i].grad(), watched[i].grad())) return about + " has other bits when anomalies are looked for";
 
     std::vector<bool> only(first.size(), false);
     only[i] = true;

@@ -6,6 +6,9 @@
 #include <thread>
 
 #include "tensor/tensor.h"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace lem {
 namespace {
@@ -97,6 +100,16 @@ TEST_CASE("tensors return their memory, and a step of equal sizes allocates noth
   { const Tensor empty({0, 5}, kDevice), undefined; }
   CHECK(pool_counters(kDevice).in_use == start);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("the address sanitizer sees where a buffer ends", "[pool]") {
+  for (size_t bytes : {1, 63, 64, 100, 16385}) {
+    const Buffer a(bytes);
+    CHECK_FALSE(__asan_address_is_poisoned(static_cast<char*>(a.p) + bytes - 1));
+    CHECK(__asan_address_is_poisoned(static_cast<char*>(a.p) + bytes));
+  }
+}
+#endif
 
 #if !defined(__SANITIZE_ADDRESS__)  // which stops the program instead of returning null
 TEST_CASE("memory that is not there is asked for twice, then refused in words", "[pool]") {

@@ -115,6 +115,7 @@ TEST_CASE("inputs on different devices are refused by name", "[tape]") {
   }
   const Variable here = leaf({1, 2}), there = Variable::leaf(zeros({2}, Device::simt));
   CHECK_THROWS_WITH(add(here, there), "[add] inputs are on different devices: cpu and simt; move them with to()");
+  CHECK_THROWS_WITH(weighted_sum(here, there.value()), Contains("[weighted_sum] inputs are on different devices"));
 }
 
 // ---- who made the NaN?
