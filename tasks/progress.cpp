@@ -147,7 +147,7 @@ std::string format_duration(double seconds) {
 
 std::string format_count(double count) {
   std::string text = fmt::format("{:.0f}", count);
-  for (int64_t i = int64_t(text.size()) - 3; i > (text[0] == '-' ? 1 : 0); i -= 3) text.insert(size_t(i), ",");
+  for (int64_t i = int64_t(text.size()) - 3; i > (text[0] == '-' ? 1 : 0); i -= 3) text.insert(size_t(i), 1, ',');
   return text;
 }
 
