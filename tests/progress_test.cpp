@@ -154,6 +154,19 @@ TEST_CASE("a resumed run's time left comes from its own steps", "[progress]") {
   CHECK(fake.last_line() == "x  step 910/1000  91%  loss 1.0000  3:00 left");
 }
 
+TEST_CASE("a pause does not lower the tokens per second", "[progress]") {
+  FakeScreen fake;
+  Progress progress("x", 0, 1000, fake.screen(true));
+  fake.now += 1;
+  progress.update(1, 1, NAN, 1000);
+  fake.now += 99;
+  progress.skip_pause();
+  progress.update(2, 1, NAN, 1000);  // at once: no rate from it
+  fake.now += 1;
+  progress.update(2, 1, NAN, 0);
+  CHECK_THAT(fake.last_line(), Contains("1,000 tokens/s  13:59:59 left"));  // 101 s for 2 steps
+}
+
 TEST_CASE("an update is cheap", "[progress]") {
   Progress progress("x", 0, 1 << 30);
   const auto start = std::chrono::steady_clock::now();
