@@ -32,10 +32,6 @@ CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -
 # uninitialised values in the library's.
 CXXFLAGS += -Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized)
 
-# GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
-# uninitialised values in the library's.
-CXXFLAGS += -Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized)
-
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
 TRIPLET     := $(shell $(CXX) -print-multiarch 2>/dev/null)
