@@ -21,7 +21,8 @@
 
 namespace lem::cpu {
 
-// Vector width in bytes, and how many of the machine's vector registers may hold C (the others: B's vectors, A's scalar).
+// Vector width in bytes, and how many of the machine's vector registers may hold C (the others: B's vectors, A's
+// scalar).
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64, kAccumulators = 24, kMaxVectors = 4;
 #elif defined(__AVX__)
@@ -65,7 +66,8 @@ inline real reduce_lanes(Vec x, Op op) {
 constexpr int64_t round_down(int64_t x) { return x / kLanes * kLanes; }
 constexpr int64_t round_up(int64_t x) { return round_down(x + kLanes - 1); }
 
-// ---- C = A B or C += A B ------------------------------------------------------------------------------------------------
+// ---- C = A B or C += A B
+// ------------------------------------------------------------------------------------------------
 
 /// A (rows, inner): element (i, k) is data[i · row + k · inner].
 struct Scalars {
@@ -116,7 +118,8 @@ void multiply_columns(Tile c, Scalars a, Vectors b, int64_t rows, int64_t inner,
   using Block = void (*)(Tile, Scalars, Vectors, int64_t, Into);
   static constexpr auto kBlocks = []<int... R>(std::integer_sequence<int, R...>) {
     return std::array<Block, kRows>{multiply_block<R + 1, V>...};
-  }(std::make_integer_sequence<int, kRows>());
+  }
+  (std::make_integer_sequence<int, kRows>());
 
   const int64_t blocks = (rows + kRows - 1) / kRows;
   for (int64_t n = 0; n < blocks; ++n) {
@@ -131,19 +134,28 @@ inline void multiply(Tile c, Scalars a, Vectors b, int64_t rows, int64_t vectors
   while (vectors > 0) {
     const int64_t take = std::min<int64_t>(vectors, kMaxVectors);
     switch (take) {
-      case 1: multiply_columns<1>(c, a, b, rows, inner, into); break;
-      case 2: multiply_columns<2>(c, a, b, rows, inner, into); break;
-      case 3: multiply_columns<std::min(3, kMaxVectors)>(c, a, b, rows, inner, into); break;
-      case 4: multiply_columns<std::min(4, kMaxVectors)>(c, a, b, rows, inner, into); break;
+      case 1:
+        multiply_columns<1>(c, a, b, rows, inner, into);
+        break;
+      case 2:
+        multiply_columns<2>(c, a, b, rows, inner, into);
+        break;
+      case 3:
+        multiply_columns<std::min(3, kMaxVectors)>(c, a, b, rows, inner, into);
+        break;
+      case 4:
+        multiply_columns<std::min(4, kMaxVectors)>(c, a, b, rows, inner, into);
+        break;
     }
     vectors -= take, c.data += take * c.vector, b.data += take * b.vector;
   }
 }
 
-// ---- the last few columns of C += A B ------------------------------------------------------------------------------------
+// ---- the last few columns of C += A B
+// ------------------------------------------------------------------------------------
 //
-// 50 columns fill three vectors of 16 lanes, and 2 lanes of a fourth that costs as much as the others. So few columns are
-// cheaper as dot products, with the inner dimension along the lanes.
+// 50 columns fill three vectors of 16 lanes, and 2 lanes of a fourth that costs as much as the others. So few columns
+// are cheaper as dot products, with the inner dimension along the lanes.
 
 inline constexpr int kMaxDots = 2;
 /// How many of D columns are left to dot products.
@@ -178,9 +190,11 @@ void dot_rows(real* c, int64_t c_row, const real* a, int64_t a_row, const real* 
   using Block = void (*)(real*, int64_t, const real*, int64_t, const real*, int64_t, int64_t);
   static constexpr auto kBlocks = []<int... R>(std::integer_sequence<int, R...>) {
     return std::array<Block, kRows>{dot_block<R + 1, N>...};
-  }(std::make_integer_sequence<int, kRows>());
+  }
+  (std::make_integer_sequence<int, kRows>());
   for (int64_t i = 0; i < rows; i += kRows)
-    kBlocks[size_t(std::min<int64_t>(kRows, rows - i) - 1)](c + i * c_row, c_row, a + i * a_row, a_row, b, panel, panels);
+    kBlocks[size_t(std::min<int64_t>(kRows, rows - i) - 1)](c + i * c_row, c_row, a + i * a_row, a_row, b, panel,
+                                                            panels);
 }
 
 /// x (n, D) of keys or distances as the right factor of a product: padded rows, and its last dot_columns(D) in panels.
@@ -190,8 +204,8 @@ struct RightFactor {
   int64_t panel;  // from one panel to the next
 };
 
-/// sums (rows, round_up(D)) += weights x, over rows `range` of x. weights[n] belongs to row n of x, the next row of weights
-/// follows `row` further; in the whole vectors around `range`, weights that don't count are zero.
+/// sums (rows, round_up(D)) += weights x, over rows `range` of x. weights[n] belongs to row n of x, the next row of
+/// weights follows `row` further; in the whole vectors around `range`, weights that don't count are zero.
 inline void add_products(real* sums, const real* weights, int64_t row, RightFactor x, int64_t rows, int64_t D,
                          int64_t begin, int64_t end) {
   const int64_t width = round_up(D), dots = dot_columns(D), columns = dots ? D - dots : width;
@@ -203,7 +217,8 @@ inline void add_products(real* sums, const real* weights, int64_t row, RightFact
   dot(sums + columns, width, weights + first, row, x.panels + first / kLanes * x.panel, x.panel, panels, rows);
 }
 
-// ---- packed layouts of x (n, D), whose rows lie `stride` apart ------------------------------------------------------------
+// ---- packed layouts of x (n, D), whose rows lie `stride` apart
+// ------------------------------------------------------------
 //
 //   panels  (n / kLanes, D, kLanes): xᵀ in strips of kLanes columns. As B of a product, contiguous and aligned.
 //   padded  (n, padded(D)): x itself, its rows filled up with zeros to whole vectors.
@@ -234,7 +249,8 @@ inline void transpose_square(real* dst, int64_t dst_stride, const real* src, int
   for (int i = 0; i < kLanes; ++i) store(dst + i * dst_stride, x[i]);
 }
 
-/// Asks for rows [first, first + kLanes) of x (n, D) ahead of time: strided as they are, the processor doesn't guess them.
+/// Asks for rows [first, first + kLanes) of x (n, D) ahead of time: strided as they are, the processor doesn't guess
+/// them.
 template <bool ForWriting>
 inline void prefetch_rows(const real* x, int64_t stride, int64_t first, int64_t n, int64_t D) {
   for (int64_t j = first; j < std::min(n, first + kLanes); ++j)
@@ -287,7 +303,8 @@ inline void pack_padded(real* rows, const real* x, int64_t stride, int64_t n, in
   }
 }
 
-// ---- temporary memory ---------------------------------------------------------------------------------------------------
+// ---- temporary memory
+// ---------------------------------------------------------------------------------------------------
 
 /// n numbers, aligned to cache lines, not initialised (NaN in debug builds).
 class Scratch {

@@ -13,8 +13,8 @@
 namespace lem::cpu {
 
 // Philox multiplies 32-bit words into 64-bit products. A word per 64-bit lane makes both halves of a product cheap: the
-// low half is where the next multiplication reads it, the high half is a shift away. What gathers in the upper halves is
-// masked once, at the end.
+// low half is where the next multiplication reads it, the high half is a shift away. What gathers in the upper halves
+// is masked once, at the end.
 #if defined(__AVX512F__)
 inline constexpr int kPhiloxBlocks = 8;
 #elif defined(__AVX2__)
@@ -25,8 +25,8 @@ inline constexpr int kPhiloxBlocks = 2;
 inline constexpr int kPhiloxDraws = 4 * kPhiloxBlocks;
 typedef uint64_t Words __attribute__((vector_size(8 * kPhiloxBlocks)));
 
-/// Products of the lower halves of the lanes. By intrinsic, as GCC 12 makes three multiplications of the plain expression
-/// (and `maskz`, as it sees something uninitialised in the one without).
+/// Products of the lower halves of the lanes. By intrinsic, as GCC 12 makes three multiplications of the plain
+/// expression (and `maskz`, as it sees something uninitialised in the one without).
 inline Words multiply_low_halves(Words a, Words b) {
 #if defined(__AVX512F__)
   return Words(_mm512_maskz_mul_epu32(0xFF, __m512i(a), __m512i(b)));
