@@ -76,31 +76,31 @@ void check_shared(Block& block, uintptr_t address, size_t bytes, bool write, con
                fmt::format("{} bytes, {}, which no thread of the block has written yet", bytes, text(shared.nearest(address), address)));
 }
 
+void check_kernel(Block& block, uintptr_t address, size_t bytes, bool write, const void* code) {
+  const auto access = [&] { return fmt::format("{} of {} bytes at {:#x}", write ? "write" : "read", bytes, address); };
+  if (block.fiber()->holds(address)) {
+    if (bad(address, bytes)) block.fail("out of bounds on a local array", source_of(code), access() + ", beside the thread's own variables");
+  } else if (block.shared().holds(address)) {
+    check_shared(block, address, bytes, write, code);
+  } else if (const Memory& memory = Memory::instance(); memory.is_device(address)) {
+    if (bad(address, bytes))
+      block.fail("out of bounds on global memory", source_of(code), access() + ", " + memory.describe(address));
+  } else if (address < 4096) {
+    block.fail("bad address", source_of(code), access() + " (a null pointer)");
+  } else if (!in_program(address)) {
+    block.fail("host pointer dereferenced in a kernel", source_of(code), access() + ", which is neither device memory nor the thread's own");
+  } else if (bad(address, bytes)) {
+    block.fail("out of bounds on a constant or device variable", source_of(code), access());
+  }
+}
+
 void check(uintptr_t address, size_t bytes, bool write, const void* return_address) {
   Block* block = Block::current();
-  if (!block || !block->in_thread()) [[unlikely]] {
+  if (!block || !block->in_kernel()) [[unlikely]] {
     if (bad(address, bytes)) write ? __asan_report_store_n(address, bytes) : __asan_report_load_n(address, bytes);
     return;
   }
-  const void* code = static_cast<const char*>(return_address) - 1;
-  if (block->fiber()->holds(address)) {
-    if (bad(address, bytes))
-      block->fail("out of bounds on a local array", source_of(code),
-                  fmt::format("{} of {} bytes beside the thread's own variables", write ? "write" : "read", bytes));
-  } else if (block->shared().holds(address)) {
-    check_shared(*block, address, bytes, write, code);
-  } else if (const Memory& memory = Memory::instance(); memory.is_device(address)) {
-    if (bad(address, bytes))
-      block->fail("out of bounds on global memory", source_of(code),
-                  fmt::format("{} of {} bytes at {:#x}, {}", write ? "write" : "read", bytes, address, memory.describe(address)));
-  } else if (address >= 4096 && !in_program(address)) {
-    block->fail("host pointer dereferenced in a kernel", source_of(code),
-                fmt::format("{} of {} bytes at {:#x}, which is neither device memory nor the thread's own", write ? "write" : "read",
-                            bytes, address));
-  } else if (address >= 4096 && bad(address, bytes)) {
-    block->fail("out of bounds on a constant or device variable", source_of(code),
-                fmt::format("{} of {} bytes at {:#x}", write ? "write" : "read", bytes, address));
-  }
+  block->inside([&] { check_kernel(*block, address, bytes, write, static_cast<const char*>(return_address) - 1); });
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace simt {
 
 void atomic_done(void* address);  // orders by fences, and lets others run when a thread does nothing but this
-void let_others_run();
+void let_others_run();  // never inlined: it knows its caller
 
 SIMT_UNCHECKED inline void after_atomic([[maybe_unused]] void* address) {
 #if SIMT_WITH_TSAN

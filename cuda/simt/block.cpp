@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "cuda/simt/faults.h"
 #include "cuda/simt/order.h"
@@ -15,8 +16,12 @@ thread_local constinit Block* Block::current_ = nullptr;
 
 namespace {
 constexpr size_t kSanitizerFibers = 2048;  // a sanitizer's fiber costs a millisecond to make: they are used in turn
-constexpr uint64_t kSpinLimit = 200'000;
 constexpr size_t kColour = 832;  // the stacks' tops differ in their lowest 12 bits, or they would all share a few cache lines
+// So long may a block do nothing but repeat atomic operations. SIMT_SPIN=<seconds> changes it.
+std::chrono::seconds spin_limit() {
+  static const char* text = std::getenv("SIMT_SPIN");
+  return std::chrono::seconds(text && *text ? std::atoi(text) : 10);
+}
 }  // namespace
 
 Block::Block() {
@@ -104,12 +109,11 @@ void Block::run_threads() {
   do {
     const unsigned linear = order_[started_++];
     start(linear);
-    finish(linear);
+    inside([&] { finish(linear); });
   } while (!SIMT_WITH_TSAN && started_ < threads_ && ready_.empty());
   idle_.push(&me);
-  running_ = &next_fiber();
-  if (running_ == &me) return;
-  me.jump_to(*running_);
+  inside([&] { running_ = &next_fiber(); });
+  if (running_ != &me) me.jump_to(*running_);
 }
 
 void Block::start(unsigned linear) {
@@ -125,6 +129,7 @@ void Block::start(unsigned linear) {
   }
   if (int(linear) == chosen_thread_) [[unlikely]]
     simt_chosen_thread();
+  in_kernel_ = true;
   launch_->invoke(launch_->arguments.get());
 }
 
@@ -165,20 +170,32 @@ void Block::leave() {
   here.atomics = 0;
 }
 
-void Block::give_way() {
-  here.atomics = 0;
-  if (threads_ == done_ + 1 && ++spins_ < kSpinLimit) return;  // nobody else: perhaps another block has to move
-  if (++spins_ >= kSpinLimit)
-    fail("deadlock", thread_[current_thread_].site,
-         "threads do nothing but repeat atomic operations, and no other thread of the block gets on; "
-         "does it wait for a thread or block that cannot run before it ends?");
-  ready_.push(current_thread_);
-  leave();
+void Block::give_way(const void* caller) {
+  inside([&] {
+    here.atomics = 0;
+    if (spins_++ == 0) spinning_since_ = std::chrono::steady_clock::now();
+    if (spins_ % 64 == 0 && std::chrono::steady_clock::now() - spinning_since_ > spin_limit())
+      fail("deadlock", source_of(static_cast<const char*>(caller) - 1),
+           "threads do nothing but repeat atomic operations, and no other thread of the block gets on; "
+           "does it wait for a thread or block that cannot run before it ends?");
+    if (threads_ == done_ + 1) return;  // nobody else: perhaps another block has to move
+    ready_.push(current_thread_);
+    leave();
+  });
+}
+
+void Block::trap(Site site) {
+  inside([&] { fail("trap", site, "the kernel calls __trap()"); });
+  __builtin_unreachable();
 }
 
 // --- __syncthreads ----------------------------------------------------------------------------------------------------
 
 Block::Votes Block::barrier(bool predicate, Site site) {
+  return inside([&] { return wait_at_barrier(predicate, site); });
+}
+
+Block::Votes Block::wait_at_barrier(bool predicate, Site site) {
   const unsigned me = current_thread_;
   thread_[me].site = site;
   if (done_ > 0)
@@ -228,6 +245,7 @@ void Block::fail(const std::string& what, Site site, const std::string& explanat
 
 void Block::fail(const std::string& what, const std::string& where, const std::string& explanation) {
   {
+    const tsan::Neutral neutral(scheduler_);
     const std::lock_guard lock(launch_->mutex);
     if (launch_->error.empty()) {
       launch_->error = fmt::format("[simt] {} in {}, {}, at {}: {} (launched at {}:{})", what, launch_->kernel,
@@ -236,8 +254,7 @@ void Block::fail(const std::string& what, const std::string& where, const std::s
     }
     launch_->failed = true;
   }
-  // What stands on this and the other fibers is not unwound: device code has no destructors worth running.
-  Fiber::abandon_for(scheduler_);
+  throw Failure{};
 }
 
 std::string Block::where_threads_wait() const {

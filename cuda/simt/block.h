@@ -7,8 +7,10 @@
 
 #include <vector_types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <string>
 #include <vector>
 
@@ -77,6 +79,23 @@ class Block {
   static Block* current() { return current_; }
   void run(Launch& launch, uint64_t index);
 
+  /// Runs the interpreter's own code on behalf of a kernel: there the checks on kernels do not hold, and fail() ends it. The
+  /// kernel's frames below stay as they are, not unwound: device code has no destructors worth running.
+  template <class Body>
+  auto inside(Body body) -> decltype(body()) {
+    in_kernel_ = false;
+    try {
+      const auto leave = [this](auto... result) { in_kernel_ = true; return (result, ...); };
+      if constexpr (std::is_void_v<decltype(body())>) return body(), void(leave(0));
+      else return leave(body());
+    } catch (const Failure&) {
+    }
+    Fiber::abandon_for(scheduler_);
+  }
+  /// Ends the launch with an error that names kernel, block, thread and place. Only inside().
+  [[noreturn]] void fail(const std::string& what, const std::string& where, const std::string& explanation);
+  [[noreturn]] void fail(const std::string& what, Site site, const std::string& explanation);
+
   // --- called by the running CUDA thread
   struct Votes {
     int count, all, any;
@@ -85,19 +104,20 @@ class Block {
   uint64_t collective(Wait kind, unsigned mask, uint64_t value, int argument, int width, Site site);
   void fence();
   void atomic_done(void* address);
-  void give_way();  // to all other threads of the block
-  /// Ends the launch with an error that names kernel, block, thread and place.
-  [[noreturn]] void fail(const std::string& what, const std::string& where, const std::string& explanation);
-  [[noreturn]] void fail(const std::string& what, Site site, const std::string& explanation);
+  void give_way(const void* caller);  // to all other threads of the block
+  [[noreturn]] void trap(Site site);
   void* shared_array(size_t bytes, size_t alignment, const char* name, Site site);
   SharedMemory& shared() { return shared_; }
   const Launch& launch() const { return *launch_; }
   const Fiber* fiber() const { return running_; }
-  bool in_thread() const { return running_ != &scheduler_; }
+  bool in_kernel() const { return in_kernel_; }
   unsigned lane() const { return current_thread_ % 32; }
   std::string thread_name(unsigned linear) const;
 
  private:
+  struct Failure {};
+  Votes wait_at_barrier(bool predicate, Site site);
+  uint64_t wait_for_lanes(Wait kind, unsigned mask, uint64_t value, int argument, int width, Site site);
   static void fiber_body();
   void run_threads();
   void start(unsigned linear);
@@ -119,6 +139,7 @@ class Block {
   static thread_local constinit Block* current_;
   Launch* launch_ = nullptr;
   unsigned threads_ = 0;
+  bool in_kernel_ = false;
   unsigned current_thread_ = 0;   // linear: x + dim.x (y + dim.y z)
   unsigned started_ = 0, done_ = 0;
   int chosen_thread_ = -1;        // the one that SIMT_BREAK stops at
@@ -130,6 +151,7 @@ class Block {
   uint64_t reshuffles_ = 0;
   void* barrier_token_ = nullptr; // for the thread sanitizer
   uint64_t spins_ = 0;            // turns given away since anything else happened
+  std::chrono::steady_clock::time_point spinning_since_;
 
   std::vector<Thread> thread_;
   std::vector<Warp> warp_;

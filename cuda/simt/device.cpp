@@ -24,17 +24,19 @@ Block& block_of(const char* function, Site site) {
 // --- shared memory ----------------------------------------------------------------------------------------------------
 
 void* Block::shared_array(size_t bytes, size_t alignment, const char* name, Site site) {
-  void* p = shared_.allocate(bytes, alignment, name, site);
-  const Architecture& a = architecture();
-  if (!p || shared_.static_bytes() > a.shared_default)
-    fail("too much static shared memory", site,
-         fmt::format("with {} the block has {} bytes, expected at most {}; ask for more as dynamic shared memory", name,
-                     shared_.static_bytes(), a.shared_default));
-  if (shared_.static_bytes() + launch_->shared_bytes > a.shared_opt_in)
-    fail("too much shared memory", site,
-         fmt::format("{} static and {} dynamic bytes, expected at most {} together (sm_{})", shared_.static_bytes(),
-                     launch_->shared_bytes, a.shared_opt_in, a.version));
-  return p;
+  return inside([&] {
+    void* p = shared_.allocate(bytes, alignment, name, site);
+    const Architecture& a = architecture();
+    if (!p || shared_.static_bytes() > a.shared_default)
+      fail("too much static shared memory", site,
+           fmt::format("with {} the block has {} bytes, expected at most {}; ask for more as dynamic shared memory", name,
+                       shared_.static_bytes(), a.shared_default));
+    if (shared_.static_bytes() + launch_->shared_bytes > a.shared_opt_in)
+      fail("too much shared memory", site,
+           fmt::format("{} static and {} dynamic bytes, expected at most {} together (sm_{})", shared_.static_bytes(),
+                       launch_->shared_bytes, a.shared_opt_in, a.version));
+    return p;
+  });
 }
 
 void* shared_array(size_t bytes, size_t alignment, const char* name, Site site) {
@@ -48,15 +50,19 @@ void* shared_dynamic(Site site) { return block_of("SHARED_DYNAMIC", site).shared
 // "Fence, then atomic" publishes what the thread has written; "atomic, then fence" makes visible what others published through
 // the same address (PTX ISA, "Memory Consistency Model").
 void Block::fence() {
-  Thread& me = thread_[current_thread_];
-  me.fenced = true;
-  if (me.last_atomic) tsan::acquire(me.last_atomic);
+  inside([&] {
+    Thread& me = thread_[current_thread_];
+    me.fenced = true;
+    if (me.last_atomic) tsan::acquire(me.last_atomic);
+  });
 }
 
 void Block::atomic_done(void* address) {
-  Thread& me = thread_[current_thread_];
-  if (me.fenced) tsan::release(address);
-  me.last_atomic = address;
+  inside([&] {
+    Thread& me = thread_[current_thread_];
+    if (me.fenced) tsan::release(address);
+    me.last_atomic = address;
+  });
 }
 
 void fence(Site site) {
@@ -64,13 +70,15 @@ void fence(Site site) {
   block_of("__threadfence", site).fence();
 }
 
+__attribute__((noinline)) void sleep(Site site) { block_of("__nanosleep", site).give_way(__builtin_return_address(0)); }
+
 void atomic_done(void* address) {
   if (Block* block = Block::current()) block->atomic_done(address);
 }
 
-void let_others_run() {
+__attribute__((noinline)) void let_others_run() {
   here.atomics = 0;
-  if (Block* block = Block::current()) block->give_way();
+  if (Block* block = Block::current()) block->give_way(__builtin_return_address(0));
 }
 
 // --- gdb --------------------------------------------------------------------------------------------------------------

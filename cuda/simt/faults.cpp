@@ -13,28 +13,27 @@
 #include "cuda/simt/block.h"
 #include "cuda/simt/memory.h"
 
-// In a sanitizer's build; null otherwise.
-extern "C" __attribute__((weak)) void __sanitizer_symbolize_pc(void* pc, const char* format, char* out, size_t size);
-
 namespace simt {
 
+// By addr2line, which is there wherever a compiler is. Where functions were inlined it gives several places, the innermost
+// first; the one that belongs to the kernel's author is the first outside of this folder.
 std::string source_of(const void* code) {
-  char text[1024] = "";
-  const void* call = static_cast<const char*>(code);
   Dl_info info;
-  if (__sanitizer_symbolize_pc) {
-    __sanitizer_symbolize_pc(const_cast<void*>(code), "%s:%l", text, sizeof text);
-  } else if (dladdr(call, &info) && info.dli_fname) {
-    const auto offset = reinterpret_cast<uintptr_t>(call) - reinterpret_cast<uintptr_t>(info.dli_fbase);
-    const std::string command = fmt::format("addr2line -e '{}' {:#x} 2>/dev/null", info.dli_fname, offset);
-    if (FILE* pipe = popen(command.c_str(), "r")) {
-      if (!std::fgets(text, sizeof text, pipe)) text[0] = 0;
-      pclose(pipe);
+  if (!dladdr(code, &info) || !info.dli_fname) return fmt::format("{}", code);
+  char text[1024];
+  std::string place;
+  const auto offset = reinterpret_cast<uintptr_t>(code) - reinterpret_cast<uintptr_t>(info.dli_fbase);
+  const std::string command = fmt::format("addr2line -i -e '{}' {:#x} 2>/dev/null", info.dli_fname, offset);
+  if (FILE* pipe = popen(command.c_str(), "r")) {
+    while (std::fgets(text, sizeof text, pipe)) {
+      text[std::strcspn(text, "\n ")] = 0;  // " (discriminator 2)" follows now and then
+      if (!std::strchr(text, '?') && (place.empty() || place.find("cuda/simt/") != std::string::npos)) place = text;
     }
-    text[std::strcspn(text, "\n ")] = 0;  // " (discriminator 2)" follows now and then
+    pclose(pipe);
   }
-  if (text[0] == 0 || std::strchr(text, '?')) return fmt::format("{}", code);
-  return text;
+  if (place.empty()) return fmt::format("{}", code);
+  const std::string here = getcwd(text, sizeof text) ? std::string(text) + "/" : "";
+  return place.rfind(here, 0) == 0 ? place.substr(here.size()) : place;
 }
 
 namespace {
@@ -48,20 +47,24 @@ thread_local constinit Fault fault = {};
 thread_local char emergency_stack[64 * 1024] __attribute__((aligned(64)));
 struct sigaction previous[65];
 
-// Runs on the emergency stack, out of the signal handler: here memory may be allocated and text composed.
+// Runs out of the signal handler: here memory may be allocated and text composed.
 [[noreturn]] void fail_for_fault() {
   Block& block = *Block::current();
-  const Memory& memory = Memory::instance();
-  const std::string where = source_of(fault.code);
-  if (fault.signal == SIGFPE)
-    block.fail("integer division by zero", where, "a GPU would go on with a meaningless number");
-  if (block.fiber()->guard_holds(fault.address))
-    block.fail("stack overflow", where, fmt::format("the thread's stack of {} bytes is full; are its local arrays that large?", Fiber::kStack));
-  if (memory.is_device(fault.address))
-    block.fail("out of bounds on global memory", where, fmt::format("access to {:#x}, {}", fault.address, memory.describe(fault.address)));
-  block.fail("bad address", where,
-             fmt::format("access to {:#x}, which is neither device memory nor the thread's own{}", fault.address,
-                         fault.address < 4096 ? " (a null pointer)" : ""));
+  block.inside([&] {
+    const Memory& memory = Memory::instance();
+    const std::string where = source_of(fault.code);
+    if (fault.signal == SIGFPE) block.fail("integer division by zero", where, "a GPU would go on with a meaningless number");
+    if (block.fiber()->guard_holds(fault.address))
+      block.fail("stack overflow", where,
+                 fmt::format("the thread's stack of {} bytes is full; are its local arrays that large?", Fiber::kStack));
+    if (memory.is_device(fault.address))
+      block.fail("out of bounds on global memory", where,
+                 fmt::format("access to {:#x}, {}", fault.address, memory.describe(fault.address)));
+    block.fail("bad address", where,
+               fmt::format("access to {:#x}, which is neither device memory nor the thread's own{}", fault.address,
+                           fault.address < 4096 ? " (a null pointer)" : ""));
+  });
+  __builtin_unreachable();
 }
 
 void print(const std::string& text) { [[maybe_unused]] const auto written = write(STDERR_FILENO, text.data(), text.size()); }
@@ -84,11 +87,14 @@ void handle(int signal, siginfo_t* info, void* raw) {
 #if defined(__x86_64__)
   auto* registers = context->uc_mcontext.gregs;
   const auto* code = reinterpret_cast<const void*>(registers[REG_RIP]);
-  if (Block::current() && Block::current()->in_thread()) {
-    // Return from the handler not to the kernel but into fail_for_fault, as if that had been called on the emergency stack.
+  if (Block::current() && Block::current()->in_kernel()) {
+    // Return from the handler not to the kernel but into fail_for_fault, as if the kernel had called it; on the emergency
+    // stack if its own is full.
     fault = {signal, address, code};
     registers[REG_RIP] = reinterpret_cast<greg_t>(&fail_for_fault);
-    registers[REG_RSP] = reinterpret_cast<greg_t>(emergency_stack + sizeof emergency_stack - 64 - 8);
+    const bool full = Block::current()->fiber()->guard_holds(address);
+    const uintptr_t top = full ? reinterpret_cast<uintptr_t>(emergency_stack + sizeof emergency_stack) : uintptr_t(registers[REG_RSP]);
+    registers[REG_RSP] = greg_t(((top - 256) & ~uintptr_t{63}) - 8);
     return;
   }
 #else

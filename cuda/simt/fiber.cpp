@@ -56,7 +56,6 @@ void fiber_entry();
 namespace {
 
 thread_local Fiber* arriving = nullptr;  // the fiber a jump goes to
-[[maybe_unused]] thread_local void* fake_stack_of_nobody = nullptr;
 
 #if defined(__x86_64__)
 void* prepare(uintptr_t low, size_t size, size_t colour) {
@@ -132,31 +131,37 @@ void Fiber::adopt_current_stack() {
 #endif
 }
 
-void Fiber::jump_to(Fiber& to) {
+// The sanitizers are told just before the stack changes.
+void Fiber::announce(Fiber& to, [[maybe_unused]] void** fake_stack) {
   arriving = &to;
 #if SIMT_WITH_TSAN
   // 1: a jump orders nothing. What orders threads is said at barriers, see tsan.h.
   __tsan_switch_to_fiber(to.tsan_, 1);
 #endif
 #if SIMT_WITH_ASAN
+  __sanitizer_start_switch_fiber(fake_stack, reinterpret_cast<void*>(to.low_), to.size_);
+#endif
+}
+
+void Fiber::jump_to(Fiber& to) {
   void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, reinterpret_cast<void*>(to.low_), to.size_);
+  announce(to, &fake_stack);
   simt_jump(&sp_, to.sp_);
+#if SIMT_WITH_ASAN
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
-#else
-  simt_jump(&sp_, to.sp_);
 #endif
 }
 
 void Fiber::abandon_for(Fiber& to) {
-  static thread_local Fiber nobody;
-  nobody.jump_to(to);
+  static thread_local void* nobody = nullptr;
+  announce(to, nullptr);
+  simt_jump(&nobody, to.sp_);
   std::abort();
 }
 
 void fiber_entry() {
 #if SIMT_WITH_ASAN
-  __sanitizer_finish_switch_fiber(fake_stack_of_nobody, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
   arriving->body_();
   std::abort();  // body() never returns

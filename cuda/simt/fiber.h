@@ -56,7 +56,7 @@ class Fiber {
 
  private:
   friend void fiber_entry();
-  void arrived(void* fake_stack);
+  static void announce(Fiber& to, void** fake_stack);
   void* sp_ = nullptr;
   uintptr_t low_ = 0;  // the stack's lowest byte
   size_t size_ = 0;

@@ -87,10 +87,10 @@ int workers() {
 
 namespace {
 
-// Each CPU thread keeps its Block, with all the stacks, for ever.
+// Each CPU thread keeps its Block, with all the stacks, until the program ends.
 Block& block_of_this_worker() {
-  static thread_local Block block;
-  return block;
+  static thread_local Block* block = new Block;
+  return *block;
 }
 
 void run_blocks(Launch& launch, std::atomic<uint64_t>& next, uint64_t chunk) {

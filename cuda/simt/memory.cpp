@@ -82,6 +82,7 @@ void* Memory::allocate_device(size_t bytes, Site site) {
   place(a, bytes, next_, page_bytes, site);
   if (open_ == 0) protect(a, PROT_NONE);
   next_ += page_bytes + kPage;  // and a guard page
+  poison(next_ - kPage, next_);
   used_ += bytes;
   device_[a.pages] = a;
   return reinterpret_cast<void*>(a.begin);

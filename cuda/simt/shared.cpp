@@ -53,7 +53,7 @@ void SharedMemory::begin_block(size_t dynamic_bytes, Site launch) {
   poison(arena_, used);
   if (SIMT_WITH_ASAN) std::fill_n(written_.begin(), used, uint8_t{0});
   // Fresh pages: otherwise the thread sanitizer would take the same bytes of two blocks for memory they share.
-  if (SIMT_WITH_TSAN && used) {
+  if (SIMT_WITH_TSAN) {
     mmap(reinterpret_cast<void*>(arena_), kArena, PROT_READ | PROT_WRITE, kMapFlags | MAP_FIXED, -1, 0);
   }
   arrays_.clear();

@@ -27,7 +27,7 @@ SIMT_CUDA  := -isystem $(CUDA_HOME)/include
 SIMT_SANITIZER := $(if $(findstring address,$(SANITIZE)),-DSIMT_ASAN) $(if $(findstring thread,$(SANITIZE)),-DSIMT_TSAN)
 SIMT_CXXFLAGS  := $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CXXFLAGS)) $(SIMT_SANITIZER) $(SIMT_CUDA)
 # Kernels: under the address sanitizer every load and store is a call, which asan_checks.cpp answers.
-SIMT_CUFLAGS   := $(CXXFLAGS) $(SIMT_CUDA) -Wno-unknown-pragmas $(if $(findstring address,$(SANITIZE)),\
+SIMT_CUFLAGS   := $(CXXFLAGS) $(SIMT_CUDA) -Wno-unknown-pragmas -fno-ipa-icf $(if $(findstring address,$(SANITIZE)),\
                   --param asan-instrumentation-with-call-threshold=0 --param asan-use-after-return=0)
 
 SIMT_SRC := $(wildcard cuda/simt/*.cpp)
@@ -52,9 +52,11 @@ $(OBJ)/tests/simt/%.o: tests/simt/%.cpp
 	@echo "  c++  $<"
 	@$(CXX) $(SIMT_CXXFLAGS) -MMD -MP -c $< -o $@
 
-$(OBJ)/tests/simt/run: $(SIMT_TEST_OBJ) $(SIMT_OBJ)
-$(OBJ)/tests/simt/planted: $(OBJ)/tests/simt/planted.cu.o $(SIMT_OBJ)
-$(OBJ)/tests/simt/speed: $(OBJ)/tests/simt/speed.cu.o $(SIMT_OBJ)
+# The interpreter's objects come first, so that what inline functions of the standard library they share with the kernels are
+# the ones without checks.
+$(OBJ)/tests/simt/run: $(SIMT_OBJ) $(SIMT_TEST_OBJ)
+$(OBJ)/tests/simt/planted: $(SIMT_OBJ) $(OBJ)/tests/simt/planted.cu.o
+$(OBJ)/tests/simt/speed: $(SIMT_OBJ) $(OBJ)/tests/simt/speed.cu.o
 $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted $(OBJ)/tests/simt/speed:
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@

@@ -15,6 +15,7 @@ namespace simt {
 /// The running block, or an lem::Error if this is not a kernel.
 Block& block_of(const char* function, Site site);
 void fence(Site site);
+void sleep(Site site);
 
 template <class T>
 uint64_t to_bits(T value) {
@@ -117,9 +118,7 @@ SIMT_REDUCE(__reduce_xor_sync, unsigned, reduce_xor)
 inline void __threadfence(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_block(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_system(simt::Site site = simt::Site::current()) { simt::fence(site); }
-inline void __nanosleep(unsigned, simt::Site site = simt::Site::current()) {
-  simt::block_of("__nanosleep", site).give_way();
-}
+inline void __nanosleep(unsigned, simt::Site site = simt::Site::current()) { simt::sleep(site); }
 [[noreturn]] inline void __trap(simt::Site site = simt::Site::current()) {
-  simt::block_of("__trap", site).fail("trap", site, "the kernel calls __trap()");
+  simt::block_of("__trap", site).trap(site);
 }

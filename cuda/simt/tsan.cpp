@@ -29,7 +29,17 @@ namespace {
 constexpr size_t kTokens = 1 << 20;
 char* tokens = nullptr;
 size_t tokens_used = 0;
-std::string first_report;
+
+// The first report, as plain data: it is made in the middle of the sanitizer's own work, where nothing may be allocated.
+struct Access {
+  int write, atomic, size;
+  void *address, *code;
+  char thread[64];
+};
+struct Report {
+  int accesses;
+  Access access[4];
+} report = {};
 }  // namespace
 
 void acquire(void* token) { __tsan_acquire(token); }
@@ -57,43 +67,65 @@ void name_fiber(const Fiber& fiber, const std::string& name) { __tsan_set_fiber_
 Context::Context(void* context) : before_(__tsan_get_current_fiber()) { __tsan_switch_to_fiber(context, 1); }
 Context::~Context() { __tsan_switch_to_fiber(before_, 1); }
 
-std::string take_report() { return std::exchange(first_report, {}); }
+Neutral::Neutral(const Fiber& scheduler) : token_(fresh_token()) {
+  release(token_);
+  context_ = std::make_unique<Context>(scheduler.sanitizer_handle());
+  acquire(token_);
+}
+
+Neutral::~Neutral() {
+  release(token_);
+  context_.reset();
+  acquire(token_);
+}
+
+std::string take_report() {
+  std::string text;
+  for (int i = 0; i < report.accesses; ++i) {
+    const Access& a = report.access[i];
+    text += fmt::format("{}{} {}{} {} bytes at {} at {}", i ? ", and before that, with nothing that orders the two, " : "", a.thread,
+                        a.write ? "writes" : "reads", a.atomic ? " (atomically)" : "", a.size, a.address, source_of(a.code));
+  }
+  report.accesses = 0;
+  return text;
+}
 
 namespace {
 
-std::string thread_name(void* report, int threads, int tid) {
+void copy_name(char (&out)[64], void* sanitizers_report, int threads, int tid) {
+  const char* name = "the host";
   for (int i = 0; i < threads; ++i) {
     int id = 0, os_id = 0, running = 0, parent = 0;
-    const char* name = nullptr;
+    const char* found = nullptr;
     void* trace[1];
-    __tsan_get_report_thread(report, static_cast<unsigned long>(i), &id, &os_id, &running, &name, &parent, trace, 1);
-    if (id == tid && name) return name;
+    __tsan_get_report_thread(sanitizers_report, static_cast<unsigned long>(i), &id, &os_id, &running, &found, &parent, trace, 1);
+    if (id == tid && found) name = found;
   }
-  return "the host";
+  size_t n = 0;
+  for (; n + 1 < sizeof out && name[n]; ++n) out[n] = name[n];
+  out[n] = 0;
 }
 
 }  // namespace
 }  // namespace simt::tsan
 
 // The sanitizer calls this for each report, before it prints it.
-extern "C" void __tsan_on_report(void* report) {
-  using namespace simt;
-  if (!tsan::first_report.empty()) return;
+extern "C" void __tsan_on_report(void* sanitizers_report) {
+  using namespace simt::tsan;
+  if (report.accesses) return;
   const char* description = nullptr;
   int count, stacks, mops = 0, locations, mutexes, threads = 0, tids;
   void* trace[8];
-  __tsan_get_report_data(report, &description, &count, &stacks, &mops, &locations, &mutexes, &threads, &tids, trace, 8);
-  std::string text;
-  for (int i = 0; i < mops; ++i) {
-    int tid = 0, size = 0, write = 0, atomic = 0;
-    void* address = nullptr;
-    for (void*& t : trace) t = nullptr;
-    __tsan_get_report_mop(report, static_cast<unsigned long>(i), &tid, &address, &size, &write, &atomic, trace, 8);
-    text += fmt::format("{}{} {}{} {} bytes at {} at {}", i ? ", and before that, with nothing that orders the two, " : "",
-                        tsan::thread_name(report, threads, tid), write ? "writes" : "reads", atomic ? " (atomically)" : "", size,
-                        address, source_of(trace[0]));
+  __tsan_get_report_data(sanitizers_report, &description, &count, &stacks, &mops, &locations, &mutexes, &threads, &tids, trace, 8);
+  for (int i = 0; i < mops && i < 4; ++i) {
+    Access& a = report.access[i];
+    int tid = 0;
+    void* code[8] = {};
+    __tsan_get_report_mop(sanitizers_report, static_cast<unsigned long>(i), &tid, &a.address, &a.size, &a.write, &a.atomic, code, 8);
+    a.code = code[0];
+    copy_name(a.thread, sanitizers_report, threads, tid);
+    report.accesses = i + 1;
   }
-  tsan::first_report = text.empty() ? "reported above" : text;
 }
 
 #endif

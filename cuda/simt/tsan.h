@@ -3,6 +3,7 @@
 // jump from fiber to fiber, not a shuffle. Without the sanitizer all of this is nothing.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "cuda/simt/fiber.h"
@@ -27,6 +28,16 @@ class Context {
  private:
   void* before_;
 };
+/// While it lives, what a kernel's thread does counts as done by the scheduler, in order with both: to hand over an error's text.
+class Neutral {
+ public:
+  explicit Neutral(const Fiber& scheduler);
+  ~Neutral();
+
+ private:
+  void* token_;
+  std::unique_ptr<Context> context_;
+};
 /// The first race seen since the last call, in one line; empty if none.
 std::string take_report();
 #else
@@ -39,6 +50,10 @@ inline void name_fiber(const Fiber&, const std::string&) {}
 struct Context {
   explicit Context(void*) {}
   ~Context() {}
+};
+struct Neutral {
+  explicit Neutral(const Fiber&) {}
+  ~Neutral() {}
 };
 inline std::string take_report() { return {}; }
 #endif

@@ -28,6 +28,10 @@ bool Block::warp_complete(const Warp& warp, uint32_t mask) const {
 }
 
 uint64_t Block::collective(Wait kind, unsigned mask, uint64_t value, int argument, int width, Site site) {
+  return inside([&] { return wait_for_lanes(kind, mask, value, argument, width, site); });
+}
+
+uint64_t Block::wait_for_lanes(Wait kind, unsigned mask, uint64_t value, int argument, int width, Site site) {
   const unsigned me = current_thread_, lane = me % 32;
   Warp& warp = warp_[me / 32];
   Thread& t = thread_[me];

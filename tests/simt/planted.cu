@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <memory>
 
 #include "cuda/simt/simt.h"
 
@@ -73,10 +74,9 @@ __global__ void host_pointer_kernel(float* y, View view) {
   if (CHOSEN) y[0] = view.data[3];  // BUG host_pointer
 }
 void host_pointer() {
-  float* host = new float[64]();
-  LAUNCH(host_pointer_kernel, 2, 64, 0, 0)(Fixture().x, View{host});
+  const auto host = std::make_unique<float[]>(64);
+  LAUNCH(host_pointer_kernel, 2, 64, 0, 0)(Fixture().x, View{host.get()});
   cudaDeviceSynchronize();
-  delete[] host;
 }
 
 void device_pointer() {
