@@ -21,7 +21,10 @@ using SgemmStridedBatched = decltype(::cublasSgemmStridedBatched);
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <map>
+#include <memory>
 #include <string>
 
 #include "cuda/simt/memory.h"
@@ -45,8 +48,6 @@ static_assert(std::is_same_v<decltype(blas_sgemm_strided_batched), SgemmStridedB
 namespace {
 
 struct Handle {
-  static constexpr unsigned kAlive = 0xB1A5B1A5;
-  unsigned alive = kAlive;
   cudaStream_t stream = nullptr;
   cublasMath_t mode = CUBLAS_DEFAULT_MATH;
 };
@@ -59,9 +60,14 @@ cublasStatus_t refuse(cublasStatus_t status, const std::string& text) {
   return status;
 }
 
+std::map<cublasHandle_t, std::unique_ptr<Handle>>& handles() {
+  static std::map<cublasHandle_t, std::unique_ptr<Handle>> all;
+  return all;
+}
+
 Handle* find(cublasHandle_t handle) {
-  auto* h = reinterpret_cast<Handle*>(handle);
-  return h && h->alive == Handle::kAlive ? h : nullptr;
+  const auto it = handles().find(handle);
+  return it == handles().end() ? nullptr : it->second.get();
 }
 
 cublasStatus_t no_handle(const char* op) {
@@ -97,12 +103,13 @@ bool known(cublasOperation_t op) { return op == CUBLAS_OP_N || op == CUBLAS_OP_T
 
 // What cuBLAS documents under CUBLAS_STATUS_INVALID_VALUE.
 std::string complaint(const Gemm& g) {
-  for (const auto& [name, n] : {std::pair{"m", g.m}, {"n", g.n}, {"k", g.k}, {"batchCount", g.batch}})
+  for (const auto& [name, n] : {std::pair{"m", g.m}, std::pair{"n", g.n}, std::pair{"k", g.k}, std::pair{"batchCount", g.batch}})
     if (n < 0) return fmt::format("[{}] {}: got {}, expected at least 0", g.name, name, n);
   for (const Matrix* x : {&g.a, &g.b, &g.c}) {
-    if (!known(x->op)) return fmt::format("[{}] trans{}: got {}, expected CUBLAS_OP_N, _T or _C", g.name, x->name, int(x->op));
+    const char letter = char(std::tolower(x->name[0]));
+    if (!known(x->op)) return fmt::format("[{}] trans{}: got {}, expected CUBLAS_OP_N, _T or _C", g.name, letter, int(x->op));
     if (x->ld < std::max(1, x->stored_rows()))
-      return fmt::format("[{}] ld{}: got {}, expected at least {}, the rows of {} as it is stored", g.name, x->name, x->ld,
+      return fmt::format("[{}] ld{}: got {}, expected at least {}, the rows of {} as it is stored", g.name, letter, x->ld,
                          std::max(1, x->stored_rows()), x->name);
   }
   if (g.batch > 1 && g.c.stride >= 0 && size_t(g.c.stride) * sizeof(float) < g.c.bytes() && (g.c.stride == 0 || g.c.stride < g.c.rows))
@@ -159,15 +166,14 @@ cublasStatus_t gemm(cublasHandle_t handle, Gemm g, const float* alpha, const flo
 
 cublasStatus_t blas_create(cublasHandle_t* handle) {
   if (!handle) return refuse(CUBLAS_STATUS_NOT_INITIALIZED, "[cublasCreate] handle: got a null pointer");
-  *handle = reinterpret_cast<cublasHandle_t>(new Handle);
+  auto made = std::make_unique<Handle>();
+  *handle = reinterpret_cast<cublasHandle_t>(made.get());
+  handles()[*handle] = std::move(made);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t blas_destroy(cublasHandle_t handle) {
-  Handle* h = find(handle);
-  if (!h) return no_handle("cublasDestroy");
-  h->alive = 0;
-  delete h;
+  if (!handles().erase(handle)) return no_handle("cublasDestroy");
   return CUBLAS_STATUS_SUCCESS;
 }
 

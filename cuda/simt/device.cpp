@@ -1,4 +1,5 @@
 // What running CUDA threads call: shared memory, fences, a turn for the others, gdb's chosen thread.
+#include <device_launch_parameters.h>
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -11,6 +12,8 @@
 #include "cuda/simt/synchronise.h"
 #include "cuda/simt/tsan.h"
 #include "tensor/error.h"
+
+const int warpSize = 32;  // declared by device_launch_parameters.h, and no macro: cudaDeviceProp has a member of that name
 
 namespace simt {
 

@@ -6,6 +6,14 @@
 #include <curand_kernel.h>
 #include <math.h>
 
+// What CUDA's headers leave to nvcc.
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
+#ifndef __grid_constant__
+#define __grid_constant__
+#endif
+
 #include "cuda/simt/launcher.h"      // defines: launch, shared, shared_dynamic, threadIdx and its like
 #include "cuda/simt/synchronise.h"   // defines: __syncthreads, __syncwarp, shuffles, votes, reductions, fences
 #include "cuda/simt/atomics.h"       // defines: atomicAdd …

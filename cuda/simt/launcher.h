@@ -101,4 +101,3 @@ Launcher<P...> launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 bl
 #define blockIdx (::simt::block_index())
 #define blockDim (::simt::block_size())
 #define gridDim (::simt::grid_size())
-#define warpSize 32

@@ -40,8 +40,9 @@ void global_far() { LAUNCH(global_far_kernel, 2, 64, 0, 0)(Fixture().x, 128 + 64
 
 __global__ void static_shared_kernel(float* x, int n) {
   SHARED(float, tile, [2][33]);
+  tile[threadIdx.x / 32][threadIdx.x % 32] = 0;
   if (CHOSEN) tile[0][n] = 1;  // BUG static_shared
-  x[threadIdx.x] = 0;
+  x[threadIdx.x] = tile[threadIdx.x / 32][threadIdx.x % 32];
 }
 void static_shared() { LAUNCH(static_shared_kernel, 2, 64, 0, 0)(Fixture().x, 66); }
 
