@@ -73,6 +73,8 @@ void fence(Site site) {
   block_of("__threadfence", site).fence();
 }
 
+unsigned active_mask(Site site) { return 1u << block_of("__activemask", site).lane(); }
+
 __attribute__((noinline)) void sleep(Site site) { block_of("__nanosleep", site).give_way(__builtin_return_address(0)); }
 
 void atomic_done(void* address) {

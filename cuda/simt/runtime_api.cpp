@@ -33,10 +33,13 @@ Event& event_of(cudaEvent_t event, const char* op) {
   return *reinterpret_cast<Event*>(event);
 }
 
-// Copies as the stream's point of view: the thread sanitizer watches memcpy.
-void move_bytes(Stream& s, void* dst, const void* src, size_t bytes) {
+using Staged = std::shared_ptr<std::vector<char>>;
+
+// Copies as the stream's point of view: the thread sanitizer watches memcpy, and also who frees what was staged.
+void move_bytes(Stream& s, void* dst, const void* src, size_t bytes, Staged staged = nullptr) {
   const tsan::Context as_stream(s.context);
   std::memcpy(dst, src, bytes);
+  staged.reset();
   tsan::release(&s.token);
 }
 
@@ -64,8 +67,9 @@ cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaM
   if (kind == cudaMemcpyHostToDevice && !memory.is_pinned(src)) {
     // Pageable memory is staged: it may be changed as soon as the call returns.
     const auto* begin = static_cast<const char*>(src);
-    queues().submit(stream, [=, staged = std::make_shared<std::vector<char>>(begin, begin + bytes)](Stream& s) {
-      move_bytes(s, dst, staged->data(), bytes);
+    queues().submit(stream, [=, staged = std::make_shared<std::vector<char>>(begin, begin + bytes)](Stream& s) mutable {
+      const void* data = staged->data();
+      move_bytes(s, dst, data, bytes, std::move(staged));
     });
     return cudaSuccess;
   }

@@ -83,15 +83,16 @@ simt-nvcc:
 	    -c $$source -o build/nvcc/$$(basename $$source .cu).$$arch.o || exit 1; done; done
 
 # --- gdb in a thread of a block ---------------------------------------------------------------------------------------
-# One worker, so that nothing else moves; the interpreter stops just before the thread starts, then gdb steps into the kernel.
-KERNEL  ?= empty_kernel
-BLOCK   ?= 1,0,0
-THREAD  ?= 3,0,0
-PROGRAM ?= $(OBJ)/tests/simt/speed
-GDB     ?= gdb
-debug-kernel: $(if $(filter command line environment,$(origin PROGRAM)),,$(PROGRAM))
-	SIMT_WORKERS=1 SIMT_BREAK=$(KERNEL):$(BLOCK):$(THREAD) $(GDB) -q $(GDBFLAGS) \
-	  -ex 'set breakpoint pending on' -ex 'tbreak simt_chosen_thread' -ex run \
-	  -ex 'tbreak $(KERNEL)' -ex continue --args $(PROGRAM)
+# One worker, so that nothing else moves; the interpreter stops just before the thread starts, then gdb goes into the kernel.
+# Without PROGRAM it is the speed test, built for it: a first look needs nothing else.
+KERNEL ?= add_kernel
+BLOCK  ?= 1,0,0
+THREAD ?= 3,0,0
+GDB    ?= gdb
+debug-kernel:
+	$(if $(PROGRAM),,+@$(SIMT_MAKE) DEBUG=1 SANITIZE= build/debug/tests/simt/speed)
+	SIMT_WORKERS=1 SIMT_BREAK='$(KERNEL):$(BLOCK):$(THREAD)' $(GDB) -q $(GDBFLAGS) -ex 'set breakpoint pending on' \
+	  -ex 'tbreak simt_chosen_thread' -ex run -ex 'tbreak $(KERNEL)' -ex continue \
+	  --args $(or $(PROGRAM),build/debug/tests/simt/speed)
 
 -include $(wildcard $(OBJ)/cuda/simt/*.d $(OBJ)/tests/simt/*.d)

@@ -16,6 +16,7 @@ namespace simt {
 Block& block_of(const char* function, Site site);
 void fence(Site site);
 void sleep(Site site);
+unsigned active_mask(Site site);
 
 template <class T>
 uint64_t to_bits(T value) {
@@ -95,7 +96,7 @@ unsigned __match_all_sync(unsigned mask, T value, int* all, simt::Site site = si
 }
 // Only the caller's own lane: whatever else a warp's hardware may report, this it may always report, so a kernel that is
 // right with it is right everywhere. One that takes it for "all lanes that came here" shows its fault.
-inline unsigned __activemask() { return 1u << simt::block_of("__activemask", simt::Site::current()).lane(); }
+inline unsigned __activemask(simt::Site site = simt::Site::current()) { return simt::active_mask(site); }
 
 // Compute capability 8.0 and later.
 #define SIMT_REDUCE(name, type, kind)                                                                \

@@ -210,7 +210,7 @@ void deadlock() { LAUNCH(deadlock_kernel, 2, 64, 0, 0)(Fixture().x); }
 
 __global__ void spinning_kernel(int* flag) {
   if (threadIdx.x == 0)
-    while (atomicAdd(flag, 0) == 0) {
+    while (atomicAdd(flag, 0) == 0) {  // BUG spinning
     }
 }
 void spinning() { LAUNCH(spinning_kernel, 1, 64, 0, 0)(reinterpret_cast<int*>(Fixture().x)); }
