@@ -25,8 +25,8 @@ namespace simt {
 /// A stack with something suspended on it, or (the default) the CPU thread's own stack.
 class Fiber {
  public:
-  Fiber() = default;                    // the CPU thread's own stack
-  Fiber(void (*body)(), size_t colour); // a stack of its own; body() starts at the first jump and never returns
+  Fiber() = default;                     // the CPU thread's own stack
+  Fiber(void (*body)(), size_t colour);  // a stack of its own; body() starts at the first jump and never returns
   ~Fiber();
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
