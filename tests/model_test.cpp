@@ -209,7 +209,7 @@ TEST_CASE("clearing a row starts a new document there and nowhere else", "[model
   MemoryOptions m = small_memory();
   m.sticky = GENERATE(false, true);
   TransformerOptions t = small_transformer();
-  t.stm = GENERATE(kT, int64_t(3), int64_t(7));  // whole segments leave, or parts of them
+  t.stm = GENERATE(5, 3, 7);  // whole segments leave, or parts of them
   Net net(t, &m);
   Random random{1, 0};
   State state = net.model->new_state(kB);
