@@ -246,6 +246,8 @@ TEST_CASE("streaming costs the same however long the past", "[sort]") {
   REQUIRE(lines.size() == 3);  // past 1,000, past 10,000, and the end, after a whole segment
   CHECK(lines[0].at("state_bytes") == lines[2].at("state_bytes"));
   CHECK(lines[2].at("memory_vectors").get<int64_t>() >= 19968 - 3 * 64);
-  // Memory is exact; time is left to be looked at, on a machine that does nothing else.
+  // Time is left to be looked at, on a machine that does nothing else. The address sanitizer holds back what is freed.
+#ifndef __SANITIZE_ADDRESS__
   CHECK(lines[2].at("resident_mib").get<double>() <= lines[1].at("resident_mib").get<double>() + 1);
+#endif
 }
