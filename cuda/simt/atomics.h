@@ -12,7 +12,7 @@
 namespace simt {
 
 void atomic_done(void* address);  // orders by fences, and lets others run when a thread does nothing but this
-void let_others_run();  // never inlined: it knows its caller
+void let_others_run();            // never inlined: it knows its caller
 
 SIMT_UNCHECKED inline void after_atomic([[maybe_unused]] void* address) {
 #if SIMT_WITH_TSAN
@@ -41,13 +41,13 @@ T update(T* p, Change change) {
 
 }  // namespace simt
 
-#define SIMT_ATOMIC(name, type, expression)                                       \
-  inline type name(type* p, type value) {                                         \
-    return simt::update(p, [value](type old) -> type { return expression; });     \
+#define SIMT_ATOMIC(name, type, expression)                                   \
+  inline type name(type* p, type value) {                                     \
+    return simt::update(p, [value](type old) -> type { return expression; }); \
   }
-#define SIMT_ATOMIC_INTEGERS(name, expression)   \
-  SIMT_ATOMIC(name, int, expression)             \
-  SIMT_ATOMIC(name, unsigned, expression)        \
+#define SIMT_ATOMIC_INTEGERS(name, expression) \
+  SIMT_ATOMIC(name, int, expression)           \
+  SIMT_ATOMIC(name, unsigned, expression)      \
   SIMT_ATOMIC(name, unsigned long long, expression)
 
 SIMT_ATOMIC_INTEGERS(atomicAdd, old + value)
@@ -61,15 +61,15 @@ SIMT_ATOMIC_INTEGERS(atomicMin, old < value ? old : value)
 SIMT_ATOMIC(atomicMin, long long, old < value ? old : value)
 SIMT_ATOMIC_INTEGERS(atomicMax, old > value ? old : value)
 SIMT_ATOMIC(atomicMax, long long, old > value ? old : value)
-SIMT_ATOMIC_INTEGERS(atomicAnd, old & value)
+SIMT_ATOMIC_INTEGERS(atomicAnd, old& value)
 SIMT_ATOMIC_INTEGERS(atomicOr, old | value)
 SIMT_ATOMIC_INTEGERS(atomicXor, old ^ value)
 SIMT_ATOMIC(atomicInc, unsigned, old >= value ? 0 : old + 1)
 SIMT_ATOMIC(atomicDec, unsigned, old == 0 || old > value ? value : old - 1)
 
-#define SIMT_ATOMIC_CAS(type)                                                                          \
-  inline type atomicCAS(type* p, type expected, type value) {                                          \
-    return simt::update(p, [=](type old) -> type { return old == expected ? value : old; });           \
+#define SIMT_ATOMIC_CAS(type)                                                                \
+  inline type atomicCAS(type* p, type expected, type value) {                                \
+    return simt::update(p, [=](type old) -> type { return old == expected ? value : old; }); \
   }
 SIMT_ATOMIC_CAS(int)
 SIMT_ATOMIC_CAS(unsigned)

@@ -16,7 +16,8 @@ thread_local constinit Block* Block::current_ = nullptr;
 
 namespace {
 constexpr size_t kSanitizerFibers = 2048;  // a sanitizer's fiber costs a millisecond to make: they are used in turn
-constexpr size_t kColour = 832;  // the stacks' tops differ in their lowest 12 bits, or they would all share a few cache lines
+constexpr size_t kColour =
+    832;  // the stacks' tops differ in their lowest 12 bits, or they would all share a few cache lines
 // So long may a block do nothing but repeat atomic operations. SIMT_SPIN=<seconds> changes it.
 std::chrono::seconds spin_limit() {
   static const char* text = std::getenv("SIMT_SPIN");
@@ -30,7 +31,8 @@ Block::Block() {
   install_fault_handlers();
 }
 
-// --- a block ----------------------------------------------------------------------------------------------------------
+// --- a block
+// ----------------------------------------------------------------------------------------------------------
 
 void Block::begin(Launch& launch, uint64_t index) {
   launch_ = &launch;
@@ -81,7 +83,8 @@ void Block::run(Launch& launch, uint64_t index) {
   }
 }
 
-// --- taking turns -----------------------------------------------------------------------------------------------------
+// --- taking turns
+// -----------------------------------------------------------------------------------------------------
 
 Fiber& Block::idle_fiber() {
   bool more = idle_.empty();
@@ -94,8 +97,8 @@ Fiber& Block::idle_fiber() {
     fibers_.push_back(std::make_unique<Fiber>(&Block::fiber_body, fibers_.size() * kColour));
     return *fibers_.back();
   }
-  // The thread sanitizer cannot see a race of two threads on one fiber: take the one that has been idle longest. Otherwise
-  // take the one whose stack is still in the cache.
+  // The thread sanitizer cannot see a race of two threads on one fiber: take the one that has been idle longest.
+  // Otherwise take the one whose stack is still in the cache.
   return SIMT_WITH_TSAN ? *idle_.pop_front() : *idle_.pop_back();
 }
 
@@ -103,7 +106,8 @@ void Block::fiber_body() {
   for (;;) current_->run_threads();
 }
 
-// A fiber's life: start threads as long as there are some and nobody waits for a turn, then idle until it is needed again.
+// A fiber's life: start threads as long as there are some and nobody waits for a turn, then idle until it is needed
+// again.
 void Block::run_threads() {
   Fiber& me = *running_;
   do {
@@ -189,7 +193,8 @@ void Block::trap(Site site) {
   __builtin_unreachable();
 }
 
-// --- __syncthreads ----------------------------------------------------------------------------------------------------
+// --- __syncthreads
+// ----------------------------------------------------------------------------------------------------
 
 Block::Votes Block::barrier(bool predicate, Site site) {
   return inside([&] { return wait_at_barrier(predicate, site); });
@@ -232,7 +237,8 @@ void Block::release_barrier() {
   }
 }
 
-// --- errors -----------------------------------------------------------------------------------------------------------
+// --- errors
+// -----------------------------------------------------------------------------------------------------------
 
 std::string Block::thread_name(unsigned linear) const {
   const uint3 t = index_[linear], b = here.block;
@@ -272,8 +278,8 @@ std::string Block::where_threads_wait() const {
       ++count;
     }
     if (++groups > 4) return text + "; …";
-    text += fmt::format("{}{} of {} threads wait in {} at {}:{}", text.empty() ? "" : "; ", count, threads_, name(t.wait),
-                        t.site.file_name(), t.site.line());
+    text += fmt::format("{}{} of {} threads wait in {} at {}:{}", text.empty() ? "" : "; ", count, threads_,
+                        name(t.wait), t.site.file_name(), t.site.line());
     if (t.wait != Wait::barrier) text += fmt::format(" for lanes {:#010x}", t.mask);
     text += fmt::format(" (the first is {})", thread_name(i));
   }

@@ -1,8 +1,9 @@
 // One block at a time, on one CPU thread: its CUDA threads are fibers that take turns.
 //
-// A thread runs until it must wait: at a barrier, at a warp operation. Threads that have not begun are started one after the
-// other on the same stack, and only a thread that waits keeps its stack; so a kernel without barriers costs one call a thread.
-// When nobody can run and somebody still waits, that is a deadlock, and it is reported with who waits where.
+// A thread runs until it must wait: at a barrier, at a warp operation. Threads that have not begun are started one
+// after the other on the same stack, and only a thread that waits keeps its stack; so a kernel without barriers costs
+// one call a thread. When nobody can run and somebody still waits, that is a deadlock, and it is reported with who
+// waits where.
 #pragma once
 
 #include <vector_types.h>
@@ -10,8 +11,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <type_traits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "cuda/simt/fiber.h"
@@ -26,16 +27,33 @@ namespace simt {
 struct Here {
   uint3 thread, block;
   dim3 block_dim, grid_dim;
-  uint64_t epoch;     // one for each block that this CPU thread ever ran
-  uint32_t atomics;   // since the thread last gave way: one that spins on an atomic has to let others run
+  uint64_t epoch;    // one for each block that this CPU thread ever ran
+  uint32_t atomics;  // since the thread last gave way: one that spins on an atomic has to let others run
 };
 extern thread_local constinit Here here __attribute__((tls_model("initial-exec")));
 
 enum class Wait : uint8_t {
-  nothing, barrier, sync_warp,
-  shuffle, shuffle_up, shuffle_down, shuffle_xor,
-  ballot, all, any, match_any, match_all,
-  reduce_add, reduce_min, reduce_max, reduce_add_signed, reduce_min_signed, reduce_max_signed, reduce_and, reduce_or, reduce_xor,
+  nothing,
+  barrier,
+  sync_warp,
+  shuffle,
+  shuffle_up,
+  shuffle_down,
+  shuffle_xor,
+  ballot,
+  all,
+  any,
+  match_any,
+  match_all,
+  reduce_add,
+  reduce_min,
+  reduce_max,
+  reduce_add_signed,
+  reduce_min_signed,
+  reduce_max_signed,
+  reduce_and,
+  reduce_or,
+  reduce_xor,
 };
 const char* name(Wait wait);
 
@@ -79,15 +97,21 @@ class Block {
   static Block* current() { return current_; }
   void run(Launch& launch, uint64_t index);
 
-  /// Runs the interpreter's own code on behalf of a kernel: there the checks on kernels do not hold, and fail() ends it. The
-  /// kernel's frames below stay as they are, not unwound: device code has no destructors worth running.
+  /// Runs the interpreter's own code on behalf of a kernel: there the checks on kernels do not hold, and fail() ends
+  /// it. The kernel's frames below stay as they are, not unwound: device code has no destructors worth running.
   template <class Body>
   auto inside(Body body) -> decltype(body()) {
     in_kernel_ = false;
     try {
-      const auto leave = [this](auto... result) { in_kernel_ = true; return (result, ...); };
-      if constexpr (std::is_void_v<decltype(body())>) return body(), void(leave(0));
-      else return leave(body());
+      if constexpr (std::is_void_v<decltype(body())>) {
+        body();
+        in_kernel_ = true;
+        return;
+      } else {
+        const auto result = body();
+        in_kernel_ = true;
+        return result;
+      }
     } catch (const Failure&) {
     }
     Fiber::abandon_for(scheduler_);
@@ -122,8 +146,8 @@ class Block {
   void run_threads();
   void start(unsigned linear);
   void finish(unsigned linear);
-  void leave();             // the current thread waits: run others until somebody wakes it
-  Fiber& next_fiber();      // who runs when the current fiber cannot
+  void leave();         // the current thread waits: run others until somebody wakes it
+  Fiber& next_fiber();  // who runs when the current fiber cannot
   Fiber& idle_fiber();
   void release_barrier();
   void begin(Launch& launch, uint64_t index);
@@ -140,28 +164,28 @@ class Block {
   Launch* launch_ = nullptr;
   unsigned threads_ = 0;
   bool in_kernel_ = false;
-  unsigned current_thread_ = 0;   // linear: x + dim.x (y + dim.y z)
+  unsigned current_thread_ = 0;  // linear: x + dim.x (y + dim.y z)
   unsigned started_ = 0, done_ = 0;
-  int chosen_thread_ = -1;        // the one that SIMT_BREAK stops at
+  int chosen_thread_ = -1;  // the one that SIMT_BREAK stops at
 
   // the barrier
   unsigned arrived_ = 0;
   unsigned first_arrived_ = 0, first_exited_ = 0;
   int votes_ = 0, last_votes_ = 0;
   uint64_t reshuffles_ = 0;
-  void* barrier_token_ = nullptr; // for the thread sanitizer
-  uint64_t spins_ = 0;            // turns given away since anything else happened
+  void* barrier_token_ = nullptr;  // for the thread sanitizer
+  uint64_t spins_ = 0;             // turns given away since anything else happened
   std::chrono::steady_clock::time_point spinning_since_;
 
   std::vector<Thread> thread_;
   std::vector<Warp> warp_;
-  std::vector<uint3> index_;      // of each thread
-  dim3 index_dim_{0, 0, 0};       // what index_ and order_ were made for
+  std::vector<uint3> index_;  // of each thread
+  dim3 index_dim_{0, 0, 0};   // what index_ and order_ were made for
   Order::Kind order_kind_ = Order::Kind::random;
   std::vector<uint16_t> order_;
-  Ring<unsigned> ready_;          // threads that can go on
+  Ring<unsigned> ready_;  // threads that can go on
 
-  Fiber scheduler_;               // the CPU thread's own stack
+  Fiber scheduler_;  // the CPU thread's own stack
   Fiber* running_ = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   Ring<Fiber*> idle_;

@@ -39,9 +39,11 @@ extern "C" void __tsan_write_range(void* p, unsigned long bytes);
 namespace simt {
 
 static_assert(std::is_same_v<decltype(blas_create), Create> && std::is_same_v<decltype(blas_destroy), Destroy>);
-static_assert(std::is_same_v<decltype(blas_set_stream), SetStream> && std::is_same_v<decltype(blas_get_stream), GetStream>);
+static_assert(std::is_same_v<decltype(blas_set_stream), SetStream> &&
+              std::is_same_v<decltype(blas_get_stream), GetStream>);
 static_assert(std::is_same_v<decltype(blas_set_workspace), SetWorkspace>);
-static_assert(std::is_same_v<decltype(blas_set_math_mode), SetMathMode> && std::is_same_v<decltype(blas_get_math_mode), GetMathMode>);
+static_assert(std::is_same_v<decltype(blas_set_math_mode), SetMathMode> &&
+              std::is_same_v<decltype(blas_get_math_mode), GetMathMode>);
 static_assert(std::is_same_v<decltype(blas_sgemm), Sgemm>);
 static_assert(std::is_same_v<decltype(blas_sgemm_strided_batched), SgemmStridedBatched>);
 
@@ -61,8 +63,8 @@ cublasStatus_t refuse(cublasStatus_t status, const std::string& text) {
 }
 
 std::map<cublasHandle_t, std::unique_ptr<Handle>>& handles() {
-  static std::map<cublasHandle_t, std::unique_ptr<Handle>> all;
-  return all;
+  static auto* all = new std::map<cublasHandle_t, std::unique_ptr<Handle>>;
+  return *all;
 }
 
 Handle* find(cublasHandle_t handle) {
@@ -71,7 +73,8 @@ Handle* find(cublasHandle_t handle) {
 }
 
 cublasStatus_t no_handle(const char* op) {
-  return refuse(CUBLAS_STATUS_NOT_INITIALIZED, fmt::format("[{}] handle: got none, expected one from cublasCreate", op));
+  return refuse(CUBLAS_STATUS_NOT_INITIALIZED,
+                fmt::format("[{}] handle: got none, expected one from cublasCreate", op));
 }
 
 // A matrix of the call: op(X) is (rows, cols) column by column, X itself transposed where op says so.
@@ -103,16 +106,19 @@ bool known(cublasOperation_t op) { return op == CUBLAS_OP_N || op == CUBLAS_OP_T
 
 // What cuBLAS documents under CUBLAS_STATUS_INVALID_VALUE.
 std::string complaint(const Gemm& g) {
-  for (const auto& [name, n] : {std::pair{"m", g.m}, std::pair{"n", g.n}, std::pair{"k", g.k}, std::pair{"batchCount", g.batch}})
+  for (const auto& [name, n] :
+       {std::pair{"m", g.m}, std::pair{"n", g.n}, std::pair{"k", g.k}, std::pair{"batchCount", g.batch}})
     if (n < 0) return fmt::format("[{}] {}: got {}, expected at least 0", g.name, name, n);
   for (const Matrix* x : {&g.a, &g.b, &g.c}) {
     const char letter = char(std::tolower(x->name[0]));
-    if (!known(x->op)) return fmt::format("[{}] trans{}: got {}, expected CUBLAS_OP_N, _T or _C", g.name, letter, int(x->op));
+    if (!known(x->op))
+      return fmt::format("[{}] trans{}: got {}, expected CUBLAS_OP_N, _T or _C", g.name, letter, int(x->op));
     if (x->ld < std::max(1, x->stored_rows()))
-      return fmt::format("[{}] ld{}: got {}, expected at least {}, the rows of {} as it is stored", g.name, letter, x->ld,
-                         std::max(1, x->stored_rows()), x->name);
+      return fmt::format("[{}] ld{}: got {}, expected at least {}, the rows of {} as it is stored", g.name, letter,
+                         x->ld, std::max(1, x->stored_rows()), x->name);
   }
-  if (g.batch > 1 && g.c.stride >= 0 && size_t(g.c.stride) * sizeof(float) < g.c.bytes() && (g.c.stride == 0 || g.c.stride < g.c.rows))
+  if (g.batch > 1 && g.c.stride >= 0 && size_t(g.c.stride) * sizeof(float) < g.c.bytes() &&
+      (g.c.stride == 0 || g.c.stride < g.c.rows))
     return fmt::format("[{}] strideC: got {}, expected matrices of C that do not overlap", g.name, g.c.stride);
   return {};
 }
@@ -121,14 +127,16 @@ std::string complaint(const Gemm& g) {
 void check_memory(const Gemm& g) {
   const Memory& memory = Memory::instance();
   for (const Matrix* x : {&g.a, &g.b, &g.c})
-    for (const int i : {0, g.batch - 1}) memory.check_device_range(g.name, x->name, x->p + x->stride * i, x->bytes(), Site::current());
+    for (const int i : {0, g.batch - 1})
+      memory.check_device_range(g.name, x->name, x->p + x->stride * i, x->bytes(), Site::current());
 }
 
 void watch([[maybe_unused]] const Matrix& x, [[maybe_unused]] int i, [[maybe_unused]] bool write) {
 #if SIMT_WITH_TSAN
   auto* p = const_cast<float*>(x.p + x.stride * i);
   for (int column = 0; column < x.stored_cols(); ++column)
-    (write ? __tsan_write_range : __tsan_read_range)(p + size_t(column) * size_t(x.ld), size_t(x.stored_rows()) * sizeof(float));
+    (write ? __tsan_write_range : __tsan_read_range)(p + size_t(column) * size_t(x.ld),
+                                                     size_t(x.stored_rows()) * sizeof(float));
 #endif
 }
 
@@ -138,8 +146,8 @@ void multiply(const Gemm& g, Stream& s) {
   for (int i = 0; i < g.batch; ++i) {
     if (g.alpha != 0 && g.k > 0) watch(g.a, i, false), watch(g.b, i, false);
     watch(g.c, i, true);
-    cblas_sgemm(CblasColMajor, flag(g.a), flag(g.b), g.m, g.n, g.k, g.alpha, g.a.p + g.a.stride * i, g.a.ld, g.b.p + g.b.stride * i,
-                g.b.ld, g.beta, const_cast<float*>(g.c.p) + g.c.stride * i, g.c.ld);
+    cblas_sgemm(CblasColMajor, flag(g.a), flag(g.b), g.m, g.n, g.k, g.alpha, g.a.p + g.a.stride * i, g.a.ld,
+                g.b.p + g.b.stride * i, g.b.ld, g.beta, const_cast<float*>(g.c.p) + g.c.stride * i, g.c.ld);
   }
   tsan::release(&s.token);
 }
@@ -148,11 +156,13 @@ cublasStatus_t gemm(cublasHandle_t handle, Gemm g, const float* alpha, const flo
   Handle* h = find(handle);
   if (!h) return no_handle(g.name);
   if (std::string text = complaint(g); !text.empty()) return refuse(CUBLAS_STATUS_INVALID_VALUE, text);
-  if (!alpha || !beta) return refuse(CUBLAS_STATUS_INVALID_VALUE, fmt::format("[{}] alpha, beta: got a null pointer", g.name));
+  if (!alpha || !beta)
+    return refuse(CUBLAS_STATUS_INVALID_VALUE, fmt::format("[{}] alpha, beta: got a null pointer", g.name));
   for (const float* p : {alpha, beta})
     if (Memory::instance().is_device(reinterpret_cast<uintptr_t>(p)))
-      return refuse(CUBLAS_STATUS_INVALID_VALUE,
-                    fmt::format("[{}] alpha, beta: got device memory, expected host memory (CUBLAS_POINTER_MODE_HOST)", g.name));
+      return refuse(
+          CUBLAS_STATUS_INVALID_VALUE,
+          fmt::format("[{}] alpha, beta: got device memory, expected host memory (CUBLAS_POINTER_MODE_HOST)", g.name));
   if (g.m == 0 || g.n == 0 || g.batch == 0) return CUBLAS_STATUS_SUCCESS;
   g.alpha = *alpha, g.beta = *beta;
   check_memory(g);
@@ -197,8 +207,10 @@ cublasStatus_t blas_set_math_mode(cublasHandle_t handle, cublasMath_t mode) {
   if (!h) return no_handle("cublasSetMathMode");
   // TF32 and its like are accepted and change nothing: the CPU multiplies in full float.
   const int base = int(mode) & ~int(CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-  if (base != CUBLAS_DEFAULT_MATH && base != CUBLAS_TENSOR_OP_MATH && base != CUBLAS_PEDANTIC_MATH && base != CUBLAS_TF32_TENSOR_OP_MATH)
-    return refuse(CUBLAS_STATUS_INVALID_VALUE, fmt::format("[cublasSetMathMode] mode: got {}, expected a cublasMath_t", int(mode)));
+  if (base != CUBLAS_DEFAULT_MATH && base != CUBLAS_TENSOR_OP_MATH && base != CUBLAS_PEDANTIC_MATH &&
+      base != CUBLAS_TF32_TENSOR_OP_MATH)
+    return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                  fmt::format("[cublasSetMathMode] mode: got {}, expected a cublasMath_t", int(mode)));
   h->mode = mode;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -213,32 +225,60 @@ cublasStatus_t blas_get_math_mode(cublasHandle_t handle, cublasMath_t* mode) {
 cublasStatus_t blas_set_workspace(cublasHandle_t handle, void* workspace, size_t bytes) {
   if (!find(handle)) return no_handle("cublasSetWorkspace");
   if (reinterpret_cast<uintptr_t>(workspace) % 256 != 0)
-    return refuse(CUBLAS_STATUS_INVALID_VALUE, "[cublasSetWorkspace] workspace: got an address that is no multiple of 256");
+    return refuse(CUBLAS_STATUS_INVALID_VALUE,
+                  "[cublasSetWorkspace] workspace: got an address that is no multiple of 256");
   Memory::instance().check_device_range("cublasSetWorkspace", "workspace", workspace, bytes, Site::current());
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t blas_sgemm(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n, int k,
-                          const float* alpha, const float* a, int lda, const float* b, int ldb, const float* beta, float* c, int ldc) {
-  return gemm(handle, {"cublasSgemm", m, n, k, 1, 0, 0, {"A", a, transa, m, k, lda, 0}, {"B", b, transb, k, n, ldb, 0},
-                       {"C", c, CUBLAS_OP_N, m, n, ldc, 0}}, alpha, beta);
+cublasStatus_t blas_sgemm(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
+                          int k, const float* alpha, const float* a, int lda, const float* b, int ldb,
+                          const float* beta, float* c, int ldc) {
+  return gemm(handle,
+              {"cublasSgemm",
+               m,
+               n,
+               k,
+               1,
+               0,
+               0,
+               {"A", a, transa, m, k, lda, 0},
+               {"B", b, transb, k, n, ldb, 0},
+               {"C", c, CUBLAS_OP_N, m, n, ldc, 0}},
+              alpha, beta);
 }
 
-cublasStatus_t blas_sgemm_strided_batched(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                                          int k, const float* alpha, const float* a, int lda, long long stride_a, const float* b,
-                                          int ldb, long long stride_b, const float* beta, float* c, int ldc, long long stride_c,
-                                          int batch) {
-  return gemm(handle, {"cublasSgemmStridedBatched", m, n, k, batch, 0, 0, {"A", a, transa, m, k, lda, stride_a},
-                       {"B", b, transb, k, n, ldb, stride_b}, {"C", c, CUBLAS_OP_N, m, n, ldc, stride_c}}, alpha, beta);
+cublasStatus_t blas_sgemm_strided_batched(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                                          int m, int n, int k, const float* alpha, const float* a, int lda,
+                                          long long stride_a, const float* b, int ldb, long long stride_b,
+                                          const float* beta, float* c, int ldc, long long stride_c, int batch) {
+  return gemm(handle,
+              {"cublasSgemmStridedBatched",
+               m,
+               n,
+               k,
+               batch,
+               0,
+               0,
+               {"A", a, transa, m, k, lda, stride_a},
+               {"B", b, transb, k, n, ldb, stride_b},
+               {"C", c, CUBLAS_OP_N, m, n, ldc, stride_c}},
+              alpha, beta);
 }
 
 const char* blas_status_string(cublasStatus_t status) {
   static thread_local std::string text;
   switch (status) {
-    case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
-    case CUBLAS_STATUS_NOT_INITIALIZED: text = "CUBLAS_STATUS_NOT_INITIALIZED"; break;
-    case CUBLAS_STATUS_INVALID_VALUE: text = "CUBLAS_STATUS_INVALID_VALUE"; break;
-    default: text = fmt::format("cublasStatus_t {}", int(status));
+    case CUBLAS_STATUS_SUCCESS:
+      return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_NOT_INITIALIZED:
+      text = "CUBLAS_STATUS_NOT_INITIALIZED";
+      break;
+    case CUBLAS_STATUS_INVALID_VALUE:
+      text = "CUBLAS_STATUS_INVALID_VALUE";
+      break;
+    default:
+      text = fmt::format("cublasStatus_t {}", int(status));
   }
   return (text += ": " + explanation).c_str();
 }

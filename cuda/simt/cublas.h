@@ -1,5 +1,5 @@
-// cuBLAS for a .cu file: NVIDIA's own under nvcc; under the interpreter NVIDIA's header, with the functions below behind it,
-// which check every argument as cuBLAS does and then call the CPU's BLAS.
+// cuBLAS for a .cu file: NVIDIA's own under nvcc; under the interpreter NVIDIA's header, with the functions below
+// behind it, which check every argument as cuBLAS does and then call the CPU's BLAS.
 #pragma once
 
 #ifdef __CUDACC__
@@ -23,12 +23,13 @@ cublasStatus_t blas_get_stream(cublasHandle_t handle, cudaStream_t* stream);
 cublasStatus_t blas_set_math_mode(cublasHandle_t handle, cublasMath_t mode);
 cublasStatus_t blas_get_math_mode(cublasHandle_t handle, cublasMath_t* mode);
 cublasStatus_t blas_set_workspace(cublasHandle_t handle, void* workspace, size_t bytes);
-cublasStatus_t blas_sgemm(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n, int k,
-                          const float* alpha, const float* a, int lda, const float* b, int ldb, const float* beta, float* c, int ldc);
-cublasStatus_t blas_sgemm_strided_batched(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
-                                          int k, const float* alpha, const float* a, int lda, long long stride_a, const float* b,
-                                          int ldb, long long stride_b, const float* beta, float* c, int ldc, long long stride_c,
-                                          int batch);
+cublasStatus_t blas_sgemm(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
+                          int k, const float* alpha, const float* a, int lda, const float* b, int ldb,
+                          const float* beta, float* c, int ldc);
+cublasStatus_t blas_sgemm_strided_batched(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                                          int m, int n, int k, const float* alpha, const float* a, int lda,
+                                          long long stride_a, const float* b, int ldb, long long stride_b,
+                                          const float* beta, float* c, int ldc, long long stride_c, int batch);
 /// "CUBLAS_STATUS_INVALID_VALUE: [cublasSgemm] lda: got 3, expected at least m = 4", for the last call of this thread.
 const char* blas_status_string(cublasStatus_t status);
 

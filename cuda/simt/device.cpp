@@ -13,18 +13,21 @@
 #include "cuda/simt/tsan.h"
 #include "tensor/error.h"
 
-const int warpSize = 32;  // declared by device_launch_parameters.h, and no macro: cudaDeviceProp has a member of that name
+const int warpSize =
+    32;  // declared by device_launch_parameters.h, and no macro: cudaDeviceProp has a member of that name
 
 namespace simt {
 
 Block& block_of(const char* function, Site site) {
   Block* block = Block::current();
   if (!block)
-    lem::fail("[simt] {} at {}:{}: got a call from the host, expected one from a kernel", function, site.file_name(), site.line());
+    lem::fail("[simt] {} at {}:{}: got a call from the host, expected one from a kernel", function, site.file_name(),
+              site.line());
   return *block;
 }
 
-// --- shared memory ----------------------------------------------------------------------------------------------------
+// --- shared memory
+// ----------------------------------------------------------------------------------------------------
 
 void* Block::shared_array(size_t bytes, size_t alignment, const char* name, Site site) {
   return inside([&] {
@@ -32,8 +35,8 @@ void* Block::shared_array(size_t bytes, size_t alignment, const char* name, Site
     const Architecture& a = architecture();
     if (!p || shared_.static_bytes() > a.shared_default)
       fail("too much static shared memory", site,
-           fmt::format("with {} the block has {} bytes, expected at most {}; ask for more as dynamic shared memory", name,
-                       shared_.static_bytes(), a.shared_default));
+           fmt::format("with {} the block has {} bytes, expected at most {}; ask for more as dynamic shared memory",
+                       name, shared_.static_bytes(), a.shared_default));
     if (shared_.static_bytes() + launch_->shared_bytes > a.shared_opt_in)
       fail("too much shared memory", site,
            fmt::format("{} static and {} dynamic bytes, expected at most {} together (sm_{})", shared_.static_bytes(),
@@ -48,10 +51,11 @@ void* shared_array(size_t bytes, size_t alignment, const char* name, Site site) 
 
 void* shared_dynamic(Site site) { return block_of("SHARED_DYNAMIC", site).shared().dynamic(); }
 
-// --- atomics and fences -----------------------------------------------------------------------------------------------
+// --- atomics and fences
+// -----------------------------------------------------------------------------------------------
 
-// "Fence, then atomic" publishes what the thread has written; "atomic, then fence" makes visible what others published through
-// the same address (PTX ISA, "Memory Consistency Model").
+// "Fence, then atomic" publishes what the thread has written; "atomic, then fence" makes visible what others published
+// through the same address (PTX ISA, "Memory Consistency Model").
 void Block::fence() {
   inside([&] {
     Thread& me = thread_[current_thread_];
@@ -86,7 +90,8 @@ __attribute__((noinline)) void let_others_run() {
   if (Block* block = Block::current()) block->give_way(__builtin_return_address(0));
 }
 
-// --- gdb --------------------------------------------------------------------------------------------------------------
+// --- gdb
+// --------------------------------------------------------------------------------------------------------------
 
 extern "C" __attribute__((noinline)) void simt_chosen_thread() { asm volatile(""); }
 

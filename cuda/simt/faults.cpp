@@ -15,8 +15,8 @@
 
 namespace simt {
 
-// By addr2line, which is there wherever a compiler is. Where functions were inlined it gives several places, the innermost
-// first; the one that belongs to the kernel's author is the first outside of this folder.
+// By addr2line, which is there wherever a compiler is. Where functions were inlined it gives several places, the
+// innermost first; the one that belongs to the kernel's author is the first outside of this folder.
 std::string source_of(const void* code) {
   Dl_info info;
   if (!dladdr(code, &info) || !info.dli_fname) return fmt::format("{}", code);
@@ -53,10 +53,12 @@ struct sigaction previous[65];
   block.inside([&] {
     const Memory& memory = Memory::instance();
     const std::string where = source_of(fault.code);
-    if (fault.signal == SIGFPE) block.fail("integer division by zero", where, "a GPU would go on with a meaningless number");
+    if (fault.signal == SIGFPE)
+      block.fail("integer division by zero", where, "a GPU would go on with a meaningless number");
     if (block.fiber()->guard_holds(fault.address))
-      block.fail("stack overflow", where,
-                 fmt::format("the thread's stack of {} bytes is full; are its local arrays that large?", Fiber::kStack));
+      block.fail(
+          "stack overflow", where,
+          fmt::format("the thread's stack of {} bytes is full; are its local arrays that large?", Fiber::kStack));
     if (memory.is_device(fault.address))
       block.fail("out of bounds on global memory", where,
                  fmt::format("access to {:#x}, {}", fault.address, memory.describe(fault.address)));
@@ -67,17 +69,24 @@ struct sigaction previous[65];
   __builtin_unreachable();
 }
 
-void print(const std::string& text) { [[maybe_unused]] const auto written = write(STDERR_FILENO, text.data(), text.size()); }
+void print(const std::string& text) {
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, text.data(), text.size());
+}
 
 void tell_host_fault(uintptr_t address, const void* code) {
   Memory& memory = Memory::instance();
   if (memory.is_device(address)) {
-    print(fmt::format("[simt] device pointer dereferenced on the host, at {}: access to {:#x}, {}; copy it with cudaMemcpy, and "
-                      "wait for the work that makes it\n", source_of(code), address, memory.describe(address)));
+    print(fmt::format(
+        "[simt] device pointer dereferenced on the host, at {}: access to {:#x}, {}; copy it with cudaMemcpy, and "
+        "wait for the work that makes it\n",
+        source_of(code), address, memory.describe(address)));
   } else if (const Allocation* a = memory.find_pinned(address); a && (a->writers || a->readers)) {
-    print(fmt::format("[simt] missing synchronisation, at {}: the host {} pinned memory that the copy queued at {}:{} still has to {}; "
-                      "call cudaStreamSynchronize first\n", source_of(code), a->writers ? "uses" : "changes", a->user.file_name(),
-                      a->user.line(), a->writers ? "write" : "read"));
+    print(
+        fmt::format("[simt] missing synchronisation, at {}: the host {} pinned memory that the copy queued at {}:{} "
+                    "still has to {}; "
+                    "call cudaStreamSynchronize first\n",
+                    source_of(code), a->writers ? "uses" : "changes", a->user.file_name(), a->user.line(),
+                    a->writers ? "write" : "read"));
   }
 }
 
@@ -88,12 +97,13 @@ void handle(int signal, siginfo_t* info, void* raw) {
   auto* registers = context->uc_mcontext.gregs;
   const auto* code = reinterpret_cast<const void*>(registers[REG_RIP]);
   if (Block::current() && Block::current()->in_kernel()) {
-    // Return from the handler not to the kernel but into fail_for_fault, as if the kernel had called it; on the emergency
-    // stack if its own is full.
+    // Return from the handler not to the kernel but into fail_for_fault, as if the kernel had called it; on the
+    // emergency stack if its own is full.
     fault = {signal, address, code};
     registers[REG_RIP] = reinterpret_cast<greg_t>(&fail_for_fault);
     const bool full = Block::current()->fiber()->guard_holds(address);
-    const uintptr_t top = full ? reinterpret_cast<uintptr_t>(emergency_stack + sizeof emergency_stack) : uintptr_t(registers[REG_RSP]);
+    const uintptr_t top =
+        full ? reinterpret_cast<uintptr_t>(emergency_stack + sizeof emergency_stack) : uintptr_t(registers[REG_RSP]);
     registers[REG_RSP] = greg_t(((top - 256) & ~uintptr_t{63}) - 8);
     return;
   }

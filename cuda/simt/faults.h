@@ -1,5 +1,5 @@
-// Processor faults (a bad address, a division by zero), named: in a kernel they become the launch's error, in host code they
-// end the program with a line that says whose memory was touched.
+// Processor faults (a bad address, a division by zero), named: in a kernel they become the launch's error, in host code
+// they end the program with a line that says whose memory was touched.
 #pragma once
 
 #include <cstdint>

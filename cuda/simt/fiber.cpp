@@ -15,9 +15,10 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-// --- the jump ---------------------------------------------------------------------------------------------------------
-// A function call already saves what the caller may lose; what is left are six registers and the stack pointer. They are
-// pushed on the old stack, popped from the new one, and `ret` goes on where that one stopped.
+// --- the jump
+// --------------------------------------------------------------------------------------------------------- A function
+// call already saves what the caller may lose; what is left are six registers and the stack pointer. They are pushed on
+// the old stack, popped from the new one, and `ret` goes on where that one stopped.
 #if defined(__x86_64__)
 asm(R"(
 .text

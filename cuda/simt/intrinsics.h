@@ -1,4 +1,5 @@
-// CUDA's built-in functions that are neither synchronisation nor atomics: loads, bits, rounding and the fast mathematics.
+// CUDA's built-in functions that are neither synchronisation nor atomics: loads, bits, rounding and the fast
+// mathematics.
 #pragma once
 
 #include <math.h>
@@ -7,16 +8,36 @@
 #include <cstdint>
 #include <cstring>
 
-// --- loads and stores with a caching hint: here, plain ones -----------------------------------------------------------
-// (CUDA declares them for its built-in types; a template covers them all, float4 included.)
-template <class T> T __ldg(const T* p) { return *p; }
-template <class T> T __ldcg(const T* p) { return *p; }
-template <class T> T __ldca(const T* p) { return *p; }
-template <class T> T __ldcs(const T* p) { return *p; }
-template <class T> void __stcs(T* p, T value) { *p = value; }
-template <class T> void __stcg(T* p, T value) { *p = value; }
+// --- loads and stores with a caching hint: here, plain ones
+// ----------------------------------------------------------- (CUDA declares them for its built-in types; a template
+// covers them all, float4 included.)
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldcg(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldca(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldcs(const T* p) {
+  return *p;
+}
+template <class T>
+void __stcs(T* p, T value) {
+  *p = value;
+}
+template <class T>
+void __stcg(T* p, T value) {
+  *p = value;
+}
 
-// --- bits -------------------------------------------------------------------------------------------------------------
+// --- bits
+// -------------------------------------------------------------------------------------------------------------
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __popcll(unsigned long long x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(unsigned(x)); }
@@ -46,7 +67,8 @@ inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
 
-// --- conversions and arithmetic with a named rounding -----------------------------------------------------------------
+// --- conversions and arithmetic with a named rounding
+// -----------------------------------------------------------------
 inline int __float2int_rn(float x) { return int(nearbyintf(x)); }
 inline int __float2int_rz(float x) { return int(x); }
 inline int __float2int_rd(float x) { return int(floorf(x)); }
@@ -55,9 +77,18 @@ inline unsigned __float2uint_rn(float x) { return unsigned(nearbyintf(x)); }
 inline float __int2float_rn(int x) { return float(x); }
 inline float __uint2float_rn(unsigned x) { return float(x); }
 inline float __double2float_rn(double x) { return float(x); }
-inline float __fadd_rn(float a, float b) { volatile float r = a + b; return r; }  // volatile: never fused into an FMA
-inline float __fsub_rn(float a, float b) { volatile float r = a - b; return r; }
-inline float __fmul_rn(float a, float b) { volatile float r = a * b; return r; }
+inline float __fadd_rn(float a, float b) {
+  volatile float r = a + b;
+  return r;
+}  // volatile: never fused into an FMA
+inline float __fsub_rn(float a, float b) {
+  volatile float r = a - b;
+  return r;
+}
+inline float __fmul_rn(float a, float b) {
+  volatile float r = a * b;
+  return r;
+}
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float __frcp_rn(float x) { return 1.0f / x; }
@@ -75,9 +106,10 @@ inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif
 inline float normcdff(float x) { return float(0.5 * erfc(-0.70710678118654752440 * double(x))); }
 inline float norm3df(float a, float b, float c) { return sqrtf(a * a + b * b + c * c); }
 
-// --- max and min of all number types ----------------------------------------------------------------------------------
-#define SIMT_MIN_MAX(type)                                       \
-  inline type max(type a, type b) { return a > b ? a : b; }      \
+// --- max and min of all number types
+// ----------------------------------------------------------------------------------
+#define SIMT_MIN_MAX(type)                                  \
+  inline type max(type a, type b) { return a > b ? a : b; } \
   inline type min(type a, type b) { return a < b ? a : b; }
 SIMT_MIN_MAX(int)
 SIMT_MIN_MAX(unsigned)
@@ -91,9 +123,10 @@ inline float min(float a, float b) { return fminf(a, b); }
 inline double max(double a, double b) { return fmax(a, b); }
 inline double min(double a, double b) { return fmin(a, b); }
 
-// --- fast mathematics -------------------------------------------------------------------------------------------------
-// As the hardware does it: by base two, so that errors grow with the argument in the same way. The names are macros because
-// the C library keeps them for itself.
+// --- fast mathematics
+// ------------------------------------------------------------------------------------------------- As the hardware
+// does it: by base two, so that errors grow with the argument in the same way. The names are macros because the C
+// library keeps them for itself.
 namespace simt {
 inline float fast_exp(float x) { return exp2f(x * 1.4426950408889634f); }
 inline float fast_log(float x) { return log2f(x) * 0.69314718055994531f; }

@@ -14,11 +14,12 @@
 
 namespace simt {
 
-// --- what a GPU allows (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability") ----------------
+// --- what a GPU allows (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability")
+// ----------------
 
 namespace {
 constexpr Architecture kArchitectures[] = {
-    {75, 48 << 10, 64 << 10}, {80, 48 << 10, 163 << 10}, {86, 48 << 10, 99 << 10}, {89, 48 << 10, 99 << 10},
+    {75, 48 << 10, 64 << 10},  {80, 48 << 10, 163 << 10},  {86, 48 << 10, 99 << 10},  {89, 48 << 10, 99 << 10},
     {90, 48 << 10, 227 << 10}, {100, 48 << 10, 227 << 10}, {120, 48 << 10, 99 << 10},
 };
 
@@ -62,8 +63,10 @@ void check_configuration(const Launch& l, const void* kernel) {
   const dim3 b = l.block, g = l.grid;
   const uint64_t threads = uint64_t(b.x) * b.y * b.z;
   if (threads == 0 || g.x == 0 || g.y == 0 || g.z == 0)
-    refuse(fmt::format("got grid {} and block {}, expected every dimension to be at least 1; skip the launch when there is "
-                       "nothing to do", text(g), text(b)));
+    refuse(fmt::format(
+        "got grid {} and block {}, expected every dimension to be at least 1; skip the launch when there is "
+        "nothing to do",
+        text(g), text(b)));
   if (threads > 1024) refuse(fmt::format("got {} threads in block {}, expected at most 1024", threads, text(b)));
   if (b.z > 64) refuse(fmt::format("got block {}, expected at most (1024, 1024, 64)", text(b)));
   if (g.x > 0x7FFFFFFFu || g.y > 65535 || g.z > 65535)
@@ -72,18 +75,22 @@ void check_configuration(const Launch& l, const void* kernel) {
   const auto opt_in = opt_ins().find(kernel);
   const size_t limit = opt_in == opt_ins().end() ? a.shared_default : std::max(a.shared_default, opt_in->second);
   if (l.shared_bytes > limit)
-    refuse(fmt::format("got {} bytes of dynamic shared memory, expected at most {}{}", l.shared_bytes, limit,
-                       l.shared_bytes <= a.shared_opt_in
-                           ? "; allow more by cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)"
-                           : fmt::format(" (sm_{} has {} at the very most)", a.version, a.shared_opt_in)));
+    refuse(fmt::format(
+        "got {} bytes of dynamic shared memory, expected at most {}{}", l.shared_bytes, limit,
+        l.shared_bytes <= a.shared_opt_in
+            ? "; allow more by cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)"
+            : fmt::format(" (sm_{} has {} at the very most)", a.version, a.shared_opt_in)));
 }
 
 int workers() {
-  static const int n = std::max(1, environment("SIMT_WORKERS", 0) > 0 ? environment("SIMT_WORKERS", 0) : omp_get_max_threads());
-  return SIMT_WITH_TSAN ? 1 : n;
+  // At most 16 by default: each keeps up to 1,024 stacks, and the system counts its mappings.
+  static const int chosen = environment("SIMT_WORKERS", 0),
+                   n = chosen > 0 ? chosen : std::min(16, omp_get_max_threads());
+  return SIMT_WITH_TSAN ? 1 : std::max(1, n);
 }
 
-// --- all blocks of a launch -------------------------------------------------------------------------------------------
+// --- all blocks of a launch
+// -------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -99,7 +106,8 @@ void run_blocks(Launch& launch, std::atomic<uint64_t>& next, uint64_t chunk) {
   while (!launch.failed.load(std::memory_order_relaxed)) {
     const uint64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
     if (begin >= n) return;
-    for (uint64_t i = begin; i < std::min(n, begin + chunk) && !launch.failed; ++i) block.run(launch, order().at(i, n, salt));
+    for (uint64_t i = begin; i < std::min(n, begin + chunk) && !launch.failed; ++i)
+      block.run(launch, order().at(i, n, salt));
   }
 }
 
@@ -120,8 +128,8 @@ void run(Launch& launch) {
     run_blocks(launch, next, chunk);
   }
   if (const std::string race = tsan::take_report(); !race.empty() && launch.error.empty())
-    launch.error = fmt::format("[simt] data race in {}: {} (launched at {}:{})", launch.kernel, race, launch.site.file_name(),
-                               launch.site.line());
+    launch.error = fmt::format("[simt] data race in {}: {} (launched at {}:{})", launch.kernel, race,
+                               launch.site.file_name(), launch.site.line());
   if (!launch.error.empty()) throw lem::Error(launch.error);
 }
 

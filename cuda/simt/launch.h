@@ -22,7 +22,7 @@ struct Launch {
   std::shared_ptr<const void> arguments;  // copied at the launch, as CUDA does
   // For the thread sanitizer: the stream, which orders this launch after its past, the start and the end of the blocks.
   void *context = nullptr, *start = nullptr, *end = nullptr;
-  uint64_t number = 0;                    // launches are counted: random order differs between them
+  uint64_t number = 0;  // launches are counted: random order differs between them
 
   std::atomic<bool> failed{false};
   std::mutex mutex;
@@ -34,9 +34,9 @@ struct Launch {
 
 /// What the chosen GPU allows. SIMT_ARCH=75 (the default, the smallest) … 120 picks one.
 struct Architecture {
-  int version;                // 75: compute capability 7.5
-  size_t shared_default;      // bytes of shared memory any kernel may have
-  size_t shared_opt_in;       // … after cudaFuncSetAttribute(…, cudaFuncAttributeMaxDynamicSharedMemorySize, …)
+  int version;            // 75: compute capability 7.5
+  size_t shared_default;  // bytes of shared memory any kernel may have
+  size_t shared_opt_in;   // … after cudaFuncSetAttribute(…, cudaFuncAttributeMaxDynamicSharedMemorySize, …)
 };
 const Architecture& architecture();
 /// 0: what SIMT_ARCH says.
@@ -50,7 +50,8 @@ void allow_shared(const void* kernel, size_t bytes);
 /// Runs all blocks, on all cores; an lem::Error for the first thing that a thread did wrong.
 void run(Launch& launch);
 
-/// Threads of the CPU that run blocks: SIMT_WORKERS, or all cores (one, with the thread sanitizer: it needs no real concurrency).
+/// Threads of the CPU that run blocks: SIMT_WORKERS, or all cores up to 16 (one, with the thread sanitizer: it needs no
+/// real concurrency).
 int workers();
 
 }  // namespace simt

@@ -1,5 +1,5 @@
-// From LAUNCH(kernel, grid, block, shared_bytes, stream)(arguments…) to a Launch in a stream's queue, and what a running
-// thread asks first: who am I, and where is my shared memory?
+// From LAUNCH(kernel, grid, block, shared_bytes, stream)(arguments…) to a Launch in a stream's queue, and what a
+// running thread asks first: who am I, and where is my shared memory?
 #pragma once
 
 #include <driver_types.h>
@@ -15,7 +15,8 @@
 
 namespace simt {
 
-// In a sanitizer's build these must be calls, or the compiler would have the interpreter's own data checked in the kernel.
+// In a sanitizer's build these must be calls, or the compiler would have the interpreter's own data checked in the
+// kernel.
 SIMT_UNCHECKED inline uint3 thread_index() { return here.thread; }
 SIMT_UNCHECKED inline uint3 block_index() { return here.block; }
 SIMT_UNCHECKED inline dim3 block_size() { return here.block_dim; }

@@ -52,13 +52,14 @@ void place(Allocation& a, size_t bytes, uintptr_t pages, size_t page_bytes, Site
 }  // namespace
 
 Memory& Memory::instance() {
-  static Memory memory;
-  return memory;
+  static Memory* memory = new Memory;  // never destroyed, as the queues
+  return *memory;
 }
 
 Memory::Memory() : limit_(default_limit()) {
   void* p = mmap(nullptr, kArena, PROT_NONE, kMapFlags, -1, 0);
-  lem::check(p != MAP_FAILED, "[simt] the address space has no room for device memory: got none, expected {} bytes", kArena);
+  lem::check(p != MAP_FAILED, "[simt] the address space has no room for device memory: got none, expected {} bytes",
+             kArena);
   arena_ = reinterpret_cast<uintptr_t>(p);
   next_ = arena_ + kPage;
   install_fault_handlers();
@@ -66,7 +67,8 @@ Memory::Memory() : limit_(default_limit()) {
 
 void Memory::set_device_total(size_t bytes) { limit_ = bytes ? bytes : default_limit(); }
 
-// --- device memory ----------------------------------------------------------------------------------------------------
+// --- device memory
+// ----------------------------------------------------------------------------------------------------
 
 void Memory::protect(const Allocation& a, int protection) const {
   mprotect(reinterpret_cast<void*>(a.pages), a.page_bytes, protection);
@@ -118,7 +120,8 @@ const Allocation* Memory::find_device(uintptr_t address) const {
 std::string Memory::describe(uintptr_t address) const {
   const Allocation* a = find_device(address);
   if (!a) return fmt::format("{:#x}, in no allocation", address);
-  const std::string which = fmt::format("the {}-byte allocation made at {}{}", a->bytes, text(a->site), a->freed ? " and freed since" : "");
+  const std::string which =
+      fmt::format("the {}-byte allocation made at {}{}", a->bytes, text(a->site), a->freed ? " and freed since" : "");
   if (address < a->begin) return fmt::format("{} bytes before {}", a->begin - address, which);
   if (address < a->begin + a->bytes) return fmt::format("{} bytes into {}", address - a->begin, which);
   return fmt::format("{} bytes beyond the end of {}", address - a->begin - a->bytes, which);
@@ -127,11 +130,12 @@ std::string Memory::describe(uintptr_t address) const {
 void Memory::check_device_range(const char* op, const char* name, const void* p, size_t bytes, Site site) const {
   if (bytes == 0) return;
   const auto address = reinterpret_cast<uintptr_t>(p);
-  if (!is_device(address)) lem::fail("[{}] {} at {}: got the host address {}, expected device memory", op, name, text(site), p);
+  if (!is_device(address))
+    lem::fail("[{}] {} at {}: got the host address {}, expected device memory", op, name, text(site), p);
   const Allocation* a = find_device(address);
   if (a && !a->freed && address >= a->begin && bytes <= a->bytes && address - a->begin <= a->bytes - bytes) return;
-  lem::fail("[{}] {} at {}: got {} bytes from {}, expected them to lie within one live allocation", op, name, text(site), bytes,
-            describe(address));
+  lem::fail("[{}] {} at {}: got {} bytes from {}, expected them to lie within one live allocation", op, name,
+            text(site), bytes, describe(address));
 }
 
 Memory::Open::Open() {
@@ -146,7 +150,8 @@ Memory::Open::~Open() {
     for (const auto& [_, a] : m.device_) m.protect(a, PROT_NONE);
 }
 
-// --- pinned host memory -----------------------------------------------------------------------------------------------
+// --- pinned host memory
+// -----------------------------------------------------------------------------------------------
 
 void* Memory::allocate_pinned(size_t bytes, Site site) {
   const size_t page_bytes = round_up(std::max<size_t>(bytes, 1), kPage);
@@ -163,7 +168,8 @@ void Memory::free_pinned(void* p, Site site) {
   if (!p) return;
   Allocation* a = find_pinned(reinterpret_cast<uintptr_t>(p));
   lem::check(a && a->begin == reinterpret_cast<uintptr_t>(p),
-             "[cudaFreeHost] at {}: got {}, expected a pointer from cudaMallocHost that is not yet freed", text(site), p);
+             "[cudaFreeHost] at {}: got {}, expected a pointer from cudaMallocHost that is not yet freed", text(site),
+             p);
   unpoison(a->pages, a->page_bytes);
   munmap(reinterpret_cast<void*>(a->pages), a->page_bytes + kPage);
   pinned_.erase(a->pages);

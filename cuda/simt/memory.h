@@ -1,6 +1,6 @@
-// Device and pinned host memory. Device memory lies in one reserved range of addresses that are never used twice. It can be
-// touched only while the device works: at any other time a host read or write of it is a fault, which faults.cpp names. So is
-// a host access to pinned memory that a queued copy still has to write (or, for a write, to read).
+// Device and pinned host memory. Device memory lies in one reserved range of addresses that are never used twice. It
+// can be touched only while the device works: at any other time a host read or write of it is a fault, which faults.cpp
+// names. So is a host access to pinned memory that a queued copy still has to write (or, for a write, to read).
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace simt {
 struct Allocation {
   uintptr_t begin = 0;
   size_t bytes = 0;
-  uintptr_t pages = 0;     // where its own pages begin, and how many bytes they hold
+  uintptr_t pages = 0;  // where its own pages begin, and how many bytes they hold
   size_t page_bytes = 0;
   Site site;
   bool freed = false;            // remembered, so that a use after it can be named
@@ -53,7 +53,8 @@ class Memory {
     Open();
     ~Open();
   };
-  /// A copy that waits in a queue will read or write this host memory: keeps the host off it until end_use, if it is pinned.
+  /// A copy that waits in a queue will read or write this host memory: keeps the host off it until end_use, if it is
+  /// pinned.
   void begin_use(const void* p, bool write, Site site);
   void end_use(const void* p, bool write);
   void forget_uses();  // the queues were emptied after an error

@@ -1,5 +1,5 @@
-// The order in which threads and blocks run: SIMT_ORDER=forward | reverse | random | random:<seed>. A GPU promises none, so
-// results must be the same in all of them.
+// The order in which threads and blocks run: SIMT_ORDER=forward | reverse | random | random:<seed>. A GPU promises
+// none, so results must be the same in all of them.
 #pragma once
 
 #include <cstdint>

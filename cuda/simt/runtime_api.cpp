@@ -45,11 +45,12 @@ void move_bytes(Stream& s, void* dst, const void* src, size_t bytes, Staged stag
 
 void check_host(const char* op, const char* name, const void* p, Site site) {
   if (!is_device(p)) return;
-  lem::fail("[{}] {} at {}:{}: got device memory, {}, expected host memory; is the direction right?", op, name, site.file_name(),
-            site.line(), Memory::instance().describe(reinterpret_cast<uintptr_t>(p)));
+  lem::fail("[{}] {} at {}:{}: got device memory, {}, expected host memory; is the direction right?", op, name,
+            site.file_name(), site.line(), Memory::instance().describe(reinterpret_cast<uintptr_t>(p)));
 }
 
-cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle, Site site) {
+cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle,
+                 Site site) {
   const auto held = lock();
   Stream& stream = queues().stream(handle, op);
   Memory& memory = Memory::instance();
@@ -85,7 +86,8 @@ cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaM
 
 }  // namespace
 
-// --- memory -----------------------------------------------------------------------------------------------------------
+// --- memory
+// -----------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaMalloc(void** p, size_t bytes, Site site) {
   const auto held = lock();
@@ -135,7 +137,8 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream, Site site) {
+cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream,
+                            Site site) {
   return copy("cudaMemcpyAsync", dst, src, bytes, kind, stream, site);
 }
 
@@ -157,25 +160,31 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t strea
   return cudaSuccess;
 }
 
-cudaError_t cudaMemset(void* p, int value, size_t bytes, Site site) { return simt::cudaMemsetAsync(p, value, bytes, nullptr, site); }
+cudaError_t cudaMemset(void* p, int value, size_t bytes, Site site) {
+  return simt::cudaMemsetAsync(p, value, bytes, nullptr, site);
+}
 
 cudaError_t copy_symbol(void* symbol, size_t size, const void* src, size_t bytes, size_t offset, Site site) {
   const auto held = lock();
-  lem::check(offset <= size && bytes <= size - offset, "[cudaMemcpyToSymbol] at {}:{}: got {} bytes from offset {}, expected at most {}",
-             site.file_name(), site.line(), bytes, offset, size);
+  lem::check(offset <= size && bytes <= size - offset,
+             "[cudaMemcpyToSymbol] at {}:{}: got {} bytes from offset {}, expected at most {}", site.file_name(),
+             site.line(), bytes, offset, size);
   queues().wait_all();
   std::memcpy(static_cast<char*>(symbol) + offset, src, bytes);
   return cudaSuccess;
 }
 
-// --- streams and events -----------------------------------------------------------------------------------------------
+// --- streams and events
+// -----------------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   const auto held = lock();
   *stream = queues().create(flags != cudaStreamNonBlocking);
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return simt::cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  return simt::cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const auto held = lock();
@@ -254,32 +263,47 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   return cudaSuccess;
 }
 
-// --- errors and the device --------------------------------------------------------------------------------------------
+// --- errors and the device
+// --------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorNotReady: return "cudaErrorNotReady";
-    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
-    case cudaErrorInvalidResourceHandle: return "cudaErrorInvalidResourceHandle";
-    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
-    default: return "cudaErrorUnknown";
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorInvalidResourceHandle:
+      return "cudaErrorInvalidResourceHandle";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    default:
+      return "cudaErrorUnknown";
   }
 }
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "no error";
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorNotReady: return "device not ready";
-    case cudaErrorInvalidDevice: return "invalid device ordinal";
-    case cudaErrorInvalidResourceHandle: return "invalid resource handle";
-    case cudaErrorInvalidValue: return "invalid argument";
-    default: return "unknown error";
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorNotReady:
+      return "device not ready";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    default:
+      return "unknown error";
   }
 }
 
@@ -313,14 +337,29 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   cudaDeviceProp p;
   if (const cudaError_t error = simt::cudaGetDeviceProperties(&p, device); error != cudaSuccess) return error;
   switch (attribute) {
-    case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
-    case cudaDevAttrMaxSharedMemoryPerBlock: *value = int(p.sharedMemPerBlock); break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = int(p.sharedMemPerBlockOptin); break;
-    case cudaDevAttrMaxThreadsPerBlock: *value = p.maxThreadsPerBlock; break;
-    case cudaDevAttrWarpSize: *value = p.warpSize; break;
-    case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
-    case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
-    default: lem::fail("[cudaDeviceGetAttribute] got attribute {}, which the interpreter does not know", int(attribute));
+    case cudaDevAttrMultiProcessorCount:
+      *value = p.multiProcessorCount;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      *value = int(p.sharedMemPerBlock);
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = int(p.sharedMemPerBlockOptin);
+      break;
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = p.maxThreadsPerBlock;
+      break;
+    case cudaDevAttrWarpSize:
+      *value = p.warpSize;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = p.major;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = p.minor;
+      break;
+    default:
+      lem::fail("[cudaDeviceGetAttribute] got attribute {}, which the interpreter does not know", int(attribute));
   }
   return cudaSuccess;
 }
@@ -329,11 +368,11 @@ cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attri
   const Architecture& a = architecture();
   if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;
   lem::check(attribute == cudaFuncAttributeMaxDynamicSharedMemorySize,
-             "[cudaFuncSetAttribute] at {}:{}: got attribute {}, expected cudaFuncAttributeMaxDynamicSharedMemorySize", site.file_name(),
-             site.line(), int(attribute));
+             "[cudaFuncSetAttribute] at {}:{}: got attribute {}, expected cudaFuncAttributeMaxDynamicSharedMemorySize",
+             site.file_name(), site.line(), int(attribute));
   lem::check(value >= 0 && size_t(value) <= a.shared_opt_in,
-             "[cudaFuncSetAttribute] dynamic shared memory at {}:{}: got {} bytes, expected at most {} (sm_{})", site.file_name(),
-             site.line(), value, a.shared_opt_in, a.version);
+             "[cudaFuncSetAttribute] dynamic shared memory at {}:{}: got {} bytes, expected at most {} (sm_{})",
+             site.file_name(), site.line(), value, a.shared_opt_in, a.version);
   allow_shared(function, size_t(value));
   return cudaSuccess;
 }

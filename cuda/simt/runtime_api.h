@@ -1,8 +1,8 @@
-// CUDA's runtime functions under their own names, for the interpreter's device. They live in namespace simt, so that a program
-// can hold both this backend and the real one; names.h leads the .cu files here.
+// CUDA's runtime functions under their own names, for the interpreter's device. They live in namespace simt, so that a
+// program can hold both this backend and the real one; names.h leads the .cu files here.
 //
-// Return codes stand for what a correct program must expect (no memory left, not ready). Mistakes are lem::Error, thrown where
-// CUDA would at best return "invalid argument" or "unspecified launch failure".
+// Return codes stand for what a correct program must expect (no memory left, not ready). Mistakes are lem::Error,
+// thrown where CUDA would at best return "invalid argument" or "unspecified launch failure".
 #pragma once
 
 #include <cuda_runtime.h>
@@ -30,10 +30,11 @@ cudaError_t cudaFreeHost(void* p, Site site = Site::current());
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 
 cudaError_t cudaMemcpy(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, Site site = Site::current());
-cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream = nullptr,
-                            Site site = Site::current());
+cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream = nullptr, Site site = Site::current());
 cudaError_t cudaMemset(void* p, int value, size_t bytes, Site site = Site::current());
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream = nullptr, Site site = Site::current());
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream = nullptr,
+                            Site site = Site::current());
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);

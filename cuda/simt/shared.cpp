@@ -80,7 +80,9 @@ const SharedMemory::Array* SharedMemory::nearest(uintptr_t address) const {
   const Array* best = nullptr;
   uintptr_t distance = UINTPTR_MAX;
   for (const Array& a : arrays_) {
-    const uintptr_t d = address < a.begin ? a.begin - address : address < a.begin + a.bytes ? 0 : address - a.begin - a.bytes + 1;
+    const uintptr_t d = address < a.begin             ? a.begin - address
+                        : address < a.begin + a.bytes ? 0
+                                                      : address - a.begin - a.bytes + 1;
     if (d < distance) best = &a, distance = d;
   }
   return best;

@@ -1,5 +1,5 @@
-// The shared memory of the block that a worker runs: arrays come into being when the first thread reaches their SHARED, are
-// filled with NaN (all bits set), and are forgotten with the block.
+// The shared memory of the block that a worker runs: arrays come into being when the first thread reaches their SHARED,
+// are filled with NaN (all bits set), and are forgotten with the block.
 #pragma once
 
 #include <cstddef>

@@ -22,8 +22,8 @@ bool launch_blocking() {
 }  // namespace
 
 Queues& Queues::instance() {
-  static Queues queues;
-  return queues;
+  static Queues* queues = new Queues;  // never destroyed: destructors at the program's end may still free device memory
+  return *queues;
 }
 
 Queues::Queues() { create(true); }
@@ -34,7 +34,8 @@ Stream& Queues::stream(cudaStream_t handle, const char* op) {
   auto* wanted = reinterpret_cast<Stream*>(handle);
   for (const auto& s : streams_)
     if (s.get() == wanted) return *s;
-  lem::fail("[{}] stream: got {}, expected one from cudaStreamCreate that is not yet destroyed", op, static_cast<void*>(handle));
+  lem::fail("[{}] stream: got {}, expected one from cudaStreamCreate that is not yet destroyed", op,
+            static_cast<void*>(handle));
 }
 
 cudaStream_t Queues::create(bool blocking) {
@@ -142,7 +143,8 @@ bool Queues::poll(Position position) {
   return position.stream->done >= position.position;
 }
 
-// --- launches ---------------------------------------------------------------------------------------------------------
+// --- launches
+// ---------------------------------------------------------------------------------------------------------
 
 void submit(std::shared_ptr<Launch> launch, const void* kernel, cudaStream_t handle) {
   Queues& queues = Queues::instance();
@@ -160,9 +162,11 @@ void submit(std::shared_ptr<Launch> launch, const void* kernel, cudaStream_t han
 
 void check_kernel_pointer(const char* kernel, int argument, const void* p, Site site) {
   if (!p || Memory::instance().is_device(reinterpret_cast<uintptr_t>(p))) return;
-  lem::fail("[simt] host pointer in a launch of {}, at {}:{}: argument {} is {}, which is {}; a kernel can only use device memory",
-            kernel, site.file_name(), site.line(), argument, p,
-            Memory::instance().is_pinned(p) ? "pinned host memory" : "host memory");
+  lem::fail(
+      "[simt] host pointer in a launch of {}, at {}:{}: argument {} is {}, which is {}; a kernel can only use device "
+      "memory",
+      kernel, site.file_name(), site.line(), argument, p,
+      Memory::instance().is_pinned(p) ? "pinned host memory" : "host memory");
 }
 
 }  // namespace simt

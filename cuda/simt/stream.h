@@ -1,5 +1,5 @@
-// Streams and events. Work is queued and runs when somebody waits for it, in the order that CUDA promises and no other: within
-// a stream one after the other, between streams only as events and the default stream demand. So what a missing
+// Streams and events. Work is queued and runs when somebody waits for it, in the order that CUDA promises and no other:
+// within a stream one after the other, between streams only as events and the default stream demand. So what a missing
 // synchronisation leaves to chance on a GPU is here always too late.
 #pragma once
 
@@ -32,8 +32,8 @@ struct Work {
 struct Stream {
   std::deque<Work> queue;
   uint64_t submitted = 0, done = 0;
-  bool blocking = true;      // waits for the default stream, and it for this one
-  void* context = nullptr;   // for the thread sanitizer: a point of view, and what it has seen
+  bool blocking = true;     // waits for the default stream, and it for this one
+  void* context = nullptr;  // for the thread sanitizer: a point of view, and what it has seen
   char token = 0;
 };
 
@@ -66,7 +66,7 @@ class Queues {
   void guarded(const std::function<void()>& body);
   Stream* pick();
 
-  std::vector<std::unique_ptr<Stream>> streams_;  // the first is the default stream
+  std::vector<std::unique_ptr<Stream>> streams_;    // the first is the default stream
   std::vector<std::unique_ptr<Stream>> destroyed_;  // events may still speak of them
   uint64_t picks_ = 0;
   bool running_ = false;

@@ -1,5 +1,5 @@
-// Barriers, warp operations and fences, with NVIDIA's names and signatures. Each takes the place it stands at as a last,
-// invisible argument.
+// Barriers, warp operations and fences, with NVIDIA's names and signatures. Each takes the place it stands at as a
+// last, invisible argument.
 #pragma once
 
 #include <bit>
@@ -39,7 +39,8 @@ inline uint64_t vote(Wait kind, unsigned mask, uint64_t value, Site site) {
 
 }  // namespace simt
 
-// --- the block --------------------------------------------------------------------------------------------------------
+// --- the block
+// --------------------------------------------------------------------------------------------------------
 
 inline void __syncthreads(simt::Site site = simt::Site::current()) {
   simt::block_of("__syncthreads", site).barrier(false, site);
@@ -54,7 +55,8 @@ inline int __syncthreads_or(int predicate, simt::Site site = simt::Site::current
   return simt::block_of("__syncthreads_or", site).barrier(predicate != 0, site).any;
 }
 
-// --- the warp ---------------------------------------------------------------------------------------------------------
+// --- the warp
+// ---------------------------------------------------------------------------------------------------------
 
 inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, simt::Site site = simt::Site::current()) {
   simt::vote(simt::Wait::sync_warp, mask, 0, site);
@@ -94,14 +96,14 @@ unsigned __match_all_sync(unsigned mask, T value, int* all, simt::Site site = si
   *all = match != 0;
   return match;
 }
-// Only the caller's own lane: whatever else a warp's hardware may report, this it may always report, so a kernel that is
-// right with it is right everywhere. One that takes it for "all lanes that came here" shows its fault.
+// Only the caller's own lane: whatever else a warp's hardware may report, this it may always report, so a kernel that
+// is right with it is right everywhere. One that takes it for "all lanes that came here" shows its fault.
 inline unsigned __activemask(simt::Site site = simt::Site::current()) { return simt::active_mask(site); }
 
 // Compute capability 8.0 and later.
-#define SIMT_REDUCE(name, type, kind)                                                                \
-  inline type name(unsigned mask, type value, simt::Site site = simt::Site::current()) {             \
-    return type(simt::vote(simt::Wait::kind, mask, simt::to_bits(value), site));                     \
+#define SIMT_REDUCE(name, type, kind)                                                    \
+  inline type name(unsigned mask, type value, simt::Site site = simt::Site::current()) { \
+    return type(simt::vote(simt::Wait::kind, mask, simt::to_bits(value), site));         \
   }
 SIMT_REDUCE(__reduce_add_sync, unsigned, reduce_add)
 SIMT_REDUCE(__reduce_min_sync, unsigned, reduce_min)
@@ -114,12 +116,11 @@ SIMT_REDUCE(__reduce_or_sync, unsigned, reduce_or)
 SIMT_REDUCE(__reduce_xor_sync, unsigned, reduce_xor)
 #undef SIMT_REDUCE
 
-// --- memory order -----------------------------------------------------------------------------------------------------
+// --- memory order
+// -----------------------------------------------------------------------------------------------------
 
 inline void __threadfence(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_block(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_system(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __nanosleep(unsigned, simt::Site site = simt::Site::current()) { simt::sleep(site); }
-[[noreturn]] inline void __trap(simt::Site site = simt::Site::current()) {
-  simt::block_of("__trap", site).trap(site);
-}
+[[noreturn]] inline void __trap(simt::Site site = simt::Site::current()) { simt::block_of("__trap", site).trap(site); }

@@ -1,6 +1,6 @@
-// What the thread sanitizer is told. It believes that two accesses are ordered only when it has seen a release followed by an
-// acquire of the same token, so each __syncthreads, __syncwarp, launch, event … is such a pair, and nothing else is: not the
-// jump from fiber to fiber, not a shuffle. Without the sanitizer all of this is nothing.
+// What the thread sanitizer is told. It believes that two accesses are ordered only when it has seen a release followed
+// by an acquire of the same token, so each __syncthreads, __syncwarp, launch, event … is such a pair, and nothing else
+// is: not the jump from fiber to fiber, not a shuffle. Without the sanitizer all of this is nothing.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,8 @@ class Context {
  private:
   void* before_;
 };
-/// While it lives, what a kernel's thread does counts as done by the scheduler, in order with both: to hand over an error's text.
+/// While it lives, what a kernel's thread does counts as done by the scheduler, in order with both: to hand over an
+/// error's text.
 class Neutral {
  public:
   explicit Neutral(const Fiber& scheduler);

@@ -10,10 +10,11 @@ namespace simt {
 
 const char* name(Wait wait) {
   static constexpr const char* names[] = {
-      "nothing",           "__syncthreads",     "__syncwarp",        "__shfl_sync",       "__shfl_up_sync",    "__shfl_down_sync",
-      "__shfl_xor_sync",   "__ballot_sync",     "__all_sync",        "__any_sync",        "__match_any_sync",  "__match_all_sync",
-      "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync",
-      "__reduce_and_sync", "__reduce_or_sync",  "__reduce_xor_sync"};
+      "nothing",           "__syncthreads",     "__syncwarp",        "__shfl_sync",       "__shfl_up_sync",
+      "__shfl_down_sync",  "__shfl_xor_sync",   "__ballot_sync",     "__all_sync",        "__any_sync",
+      "__match_any_sync",  "__match_all_sync",  "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync",
+      "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_and_sync", "__reduce_or_sync",
+      "__reduce_xor_sync"};
   return names[int(wait)];
 }
 
@@ -22,7 +23,8 @@ bool is_shuffle(Wait w) { return w >= Wait::shuffle && w <= Wait::shuffle_xor; }
 int lowest(uint32_t mask) { return std::countr_zero(mask); }
 }  // namespace
 
-// Everyone that still can has come. A thread that has returned no longer counts: the hardware does not wait for it either.
+// Everyone that still can has come. A thread that has returned no longer counts: the hardware does not wait for it
+// either.
 bool Block::warp_complete(const Warp& warp, uint32_t mask) const {
   return (warp.waiting & mask) == (mask & warp.existing & ~warp.exited);
 }
@@ -38,7 +40,8 @@ uint64_t Block::wait_for_lanes(Wait kind, unsigned mask, uint64_t value, int arg
   t.wait = kind, t.mask = mask, t.value = value, t.argument = argument, t.width = width, t.site = site;
   if (!(mask >> lane & 1))
     fail("warp mask without the caller", site,
-         fmt::format("lane {} calls {} with the mask {:#010x}, in which its own bit is not set", lane, name(kind), mask));
+         fmt::format("lane {} calls {} with the mask {:#010x}, in which its own bit is not set", lane, name(kind),
+                     mask));
   if (is_shuffle(kind) && (width < 1 || width > 32 || (width & (width - 1))))
     fail("shuffle width", site, fmt::format("{}: got {}, expected 1, 2, 4, 8, 16 or 32", name(kind), width));
   check_agreement(me);
@@ -67,8 +70,8 @@ void Block::check_agreement(unsigned linear) {
   const bool same_place = t.wait == Wait::sync_warp || same(o.site, t.site);
   if (o.wait == t.wait && o.mask == t.mask && same_place) return;
   fail("warp divergence", t.site,
-       fmt::format("this lane is at {} with the mask {:#010x}, but {}, which that mask names, waits at {}:{} in {} with the mask "
-                   "{:#010x}; all lanes of a mask must meet in the same operation with the same mask",
+       fmt::format("this lane is at {} with the mask {:#010x}, but {}, which that mask names, waits at {}:{} in {} "
+                   "with the mask {:#010x}; all lanes of a mask must meet in the same operation with the same mask",
                    name(t.wait), t.mask, thread_name(other), o.site.file_name(), o.site.line(), name(o.wait), o.mask));
 }
 
@@ -84,7 +87,7 @@ void Block::shuffle(unsigned linear, uint32_t participants) {
   if (from < 0 || from > 31) from = lane;
   if (!(participants >> from & 1)) {
     const Warp& warp = warp_[linear / 32];
-    const char* why = !(t.mask >> from & 1)           ? "the mask does not name it"
+    const char* why = !(t.mask >> from & 1)          ? "the mask does not name it"
                       : !(warp.existing >> from & 1) ? "the block has no such thread"
                                                      : "that thread has returned from the kernel";
     current_thread_ = linear;
@@ -112,15 +115,25 @@ uint64_t reduce(Wait kind, const uint64_t* values, uint32_t participants) {
   const auto min = [](auto a, auto b) { return a < b ? a : b; };
   const auto max = [](auto a, auto b) { return a > b ? a : b; };
   switch (kind) {
-    case Wait::reduce_add: case Wait::reduce_add_signed: return fold(uint32_t{}, add);
-    case Wait::reduce_min: return fold(uint32_t{}, min);
-    case Wait::reduce_max: return fold(uint32_t{}, max);
-    case Wait::reduce_min_signed: return fold(int32_t{}, min);
-    case Wait::reduce_max_signed: return fold(int32_t{}, max);
-    case Wait::reduce_and: return fold(uint32_t{}, [](auto a, auto b) { return a & b; });
-    case Wait::reduce_or: return fold(uint32_t{}, [](auto a, auto b) { return a | b; });
-    case Wait::reduce_xor: return fold(uint32_t{}, [](auto a, auto b) { return a ^ b; });
-    default: break;
+    case Wait::reduce_add:
+    case Wait::reduce_add_signed:
+      return fold(uint32_t{}, add);
+    case Wait::reduce_min:
+      return fold(uint32_t{}, min);
+    case Wait::reduce_max:
+      return fold(uint32_t{}, max);
+    case Wait::reduce_min_signed:
+      return fold(int32_t{}, min);
+    case Wait::reduce_max_signed:
+      return fold(int32_t{}, max);
+    case Wait::reduce_and:
+      return fold(uint32_t{}, [](auto a, auto b) { return a & b; });
+    case Wait::reduce_or:
+      return fold(uint32_t{}, [](auto a, auto b) { return a | b; });
+    case Wait::reduce_xor:
+      return fold(uint32_t{}, [](auto a, auto b) { return a ^ b; });
+    default:
+      break;
   }
   uint32_t ballot = 0;  // votes, and the lanes that match the first one
   for (uint32_t m = participants; m; m &= m - 1) {

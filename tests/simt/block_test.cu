@@ -41,7 +41,8 @@ __global__ void tree_sum_kernel(double* y, const float* x, int cols) {
   SHARED(unsigned char, flag);
   if (threadIdx.x == 0) used[1][2] = cols, flag = 7;
   double v = 0;
-  for (int i = int(threadIdx.x); i < cols; i += int(blockDim.x)) v += double(x[blockIdx.x * unsigned(cols) + unsigned(i)]);
+  for (int i = int(threadIdx.x); i < cols; i += int(blockDim.x))
+    v += double(x[blockIdx.x * unsigned(cols) + unsigned(i)]);
   tree[threadIdx.x] = v;
   __syncthreads();
   for (unsigned n = blockDim.x / 2; n > 0; n /= 2) {
@@ -86,8 +87,9 @@ TEST_CASE("every thread of a grid of blocks knows its place", "[simt]") {
             for (unsigned y = 0; y < 4; ++y)
               for (unsigned x = 0; x < 5; ++x, ++i) {
                 const Ids& d = host[i];
-                right = right && d.thread.x == x && d.thread.y == y && d.thread.z == z && d.block.x == bx && d.block.y == by &&
-                        d.block.z == bz && d.block_dim.x == 5 && d.block_dim.z == 3 && d.grid_dim.x == 3 && d.grid_dim.z == 2;
+                right = right && d.thread.x == x && d.thread.y == y && d.thread.z == z && d.block.x == bx &&
+                        d.block.y == by && d.block.z == bz && d.block_dim.x == 5 && d.block_dim.z == 3 &&
+                        d.grid_dim.x == 3 && d.grid_dim.z == 2;
               }
     REQUIRE(right);
   });
@@ -180,6 +182,7 @@ TEST_CASE("the orders really differ", "[simt]") {
     in_place += at == i;
   }
   REQUIRE(in_place < 100);
-  REQUIRE_THROWS_WITH(simt::Order::parse("sideways"), Catch::Contains("got \"sideways\", expected forward, reverse, random"));
+  REQUIRE_THROWS_WITH(simt::Order::parse("sideways"),
+                      Catch::Contains("got \"sideways\", expected forward, reverse, random"));
 }
 #endif

@@ -22,12 +22,13 @@ std::vector<float> numbers(size_t n, int seed) {
 }
 
 // c = alpha op(a) op(b) + beta c, column by column.
-void naive(bool ta, bool tb, int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb, float beta, float* c,
-           int ldc) {
+void naive(bool ta, bool tb, int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb,
+           float beta, float* c, int ldc) {
   for (int i = 0; i < m; ++i)
     for (int j = 0; j < n; ++j) {
       float sum = 0;
-      for (int l = 0; l < k; ++l) sum += (ta ? a[l + i * lda] : a[i + l * lda]) * (tb ? b[j + l * ldb] : b[l + j * ldb]);
+      for (int l = 0; l < k; ++l)
+        sum += (ta ? a[l + i * lda] : a[i + l * lda]) * (tb ? b[j + l * ldb] : b[l + j * ldb]);
       c[i + j * ldc] = alpha * sum + (beta == 0 ? 0 : beta * c[i + j * ldc]);
     }
 }
@@ -45,8 +46,8 @@ TEST_CASE("cublasSgemm", "[simt][cublas]") {
         auto c = numbers(size_t(ldc * n), 3);
         const Device<float> da(a), db(b), dc(c);
         const float alpha = 0.5f;
-        REQUIRE(cublasSgemm(blas.handle, ta ? T : N, tb ? T : N, m, n, k, &alpha, da.get(), lda, db.get(), ldb, &beta, dc.get(), ldc) ==
-                CUBLAS_STATUS_SUCCESS);
+        REQUIRE(cublasSgemm(blas.handle, ta ? T : N, tb ? T : N, m, n, k, &alpha, da.get(), lda, db.get(), ldb, &beta,
+                            dc.get(), ldc) == CUBLAS_STATUS_SUCCESS);
         naive(ta, tb, m, n, k, alpha, a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
         REQUIRE(dc.host() == c);
       }
@@ -58,8 +59,8 @@ TEST_CASE("cublasSgemmStridedBatched, heads side by side in one row", "[simt][cu
   const auto x = numbers(size_t(T_ * C), 1);
   const Device<float> dx(x), scores(size_t(heads * T_ * T_), -1.0f);
   const float one = 1, zero = 0;
-  REQUIRE(cublasSgemmStridedBatched(blas.handle, T, N, T_, T_, D, &one, dx.get(), C, D, dx.get(), C, D, &zero, scores.get(), T_, T_ * T_,
-                                    heads) == CUBLAS_STATUS_SUCCESS);
+  REQUIRE(cublasSgemmStridedBatched(blas.handle, T, N, T_, T_, D, &one, dx.get(), C, D, dx.get(), C, D, &zero,
+                                    scores.get(), T_, T_ * T_, heads) == CUBLAS_STATUS_SUCCESS);
   const auto host = scores.host();
   for (int h = 0; h < heads; ++h)
     for (int i = 0; i < T_; ++i)
@@ -83,7 +84,8 @@ TEST_CASE("cuBLAS runs in its handle's stream", "[simt][cublas]") {
   REQUIRE(mode == CUBLAS_TF32_TENSOR_OP_MATH);
   const Device<float> a(size_t{4}, 2.0f), c(size_t{4});
   const float one = 1, zero = 0;
-  REQUIRE(cublasSgemm(blas.handle, N, N, 2, 2, 2, &one, a.get(), 2, a.get(), 2, &zero, c.get(), 2) == CUBLAS_STATUS_SUCCESS);
+  REQUIRE(cublasSgemm(blas.handle, N, N, 2, 2, 2, &one, a.get(), 2, a.get(), 2, &zero, c.get(), 2) ==
+          CUBLAS_STATUS_SUCCESS);
   OK(cudaStreamSynchronize(s));
   REQUIRE(c.host() == std::vector<float>(4, 8.0f));
   OK(cudaStreamDestroy(s));
@@ -105,14 +107,18 @@ TEST_CASE("cuBLAS refuses what it must", "[simt][cublas]") {
   REQUIRE(gemm(4, 2, 2, 4, 2, 3) == CUBLAS_STATUS_INVALID_VALUE);
   REQUIRE(gemm(0, 2, 2, 1, 2, 1) == CUBLAS_STATUS_SUCCESS);
   REQUIRE(cublasSgemm(blas.handle, N, N, 2, 2, 2, nullptr, p, 2, p, 2, &one, p, 2) == CUBLAS_STATUS_INVALID_VALUE);
-  REQUIRE(cublasSgemmStridedBatched(blas.handle, N, N, 2, 2, 2, &one, p, 2, 4, p, 2, 4, &one, p, 2, 4, -1) == CUBLAS_STATUS_INVALID_VALUE);
+  REQUIRE(cublasSgemmStridedBatched(blas.handle, N, N, 2, 2, 2, &one, p, 2, 4, p, 2, 4, &one, p, 2, 4, -1) ==
+          CUBLAS_STATUS_INVALID_VALUE);
   cublasHandle_t none = nullptr;
   REQUIRE(cublasSetStream(none, 0) == CUBLAS_STATUS_NOT_INITIALIZED);
 #ifndef __CUDACC__
   REQUIRE(gemm(4, 2, 2, 3, 2, 4) == CUBLAS_STATUS_INVALID_VALUE);
   REQUIRE(std::string(cublasGetStatusString(CUBLAS_STATUS_INVALID_VALUE)) ==
           "CUBLAS_STATUS_INVALID_VALUE: [cublasSgemm] lda: got 3, expected at least 4, the rows of A as it is stored");
-  REQUIRE_THROWS_WITH(gemm(8, 2, 9, 8, 2, 8), Catch::Contains("[cublasSgemm] A at") && Catch::Contains("got 288 bytes from 0 bytes into the 256-byte allocation"));
-  REQUIRE_THROWS_WITH(cublasSgemm(blas.handle, N, N, 1, 1, 1, &one, &one, 1, p, 1, &one, p, 1), Catch::Contains("expected device memory"));
+  REQUIRE_THROWS_WITH(gemm(8, 2, 9, 8, 2, 8),
+                      Catch::Contains("[cublasSgemm] A at") &&
+                          Catch::Contains("got 288 bytes from 0 bytes into the 256-byte allocation"));
+  REQUIRE_THROWS_WITH(cublasSgemm(blas.handle, N, N, 1, 1, 1, &one, &one, 1, p, 1, &one, p, 1),
+                      Catch::Contains("expected device memory"));
 #endif
 }

@@ -33,7 +33,8 @@ __global__ void shared_histogram_kernel(int* y, const int* x, int n) {
   SHARED(int, bins, [8]);
   if (threadIdx.x < 8) bins[threadIdx.x] = 0;
   __syncthreads();
-  for (int i = int(blockIdx.x * blockDim.x + threadIdx.x); i < n; i += int(gridDim.x * blockDim.x)) atomicAdd(&bins[x[i]], 1);
+  for (int i = int(blockIdx.x * blockDim.x + threadIdx.x); i < n; i += int(gridDim.x * blockDim.x))
+    atomicAdd(&bins[x[i]], 1);
   __syncthreads();
   if (threadIdx.x < 8) atomicAdd(&y[threadIdx.x], bins[threadIdx.x]);
 }
@@ -65,8 +66,10 @@ __global__ void lock_kernel(int* lock, int* counter) {
 
 __global__ void intrinsics_kernel(float* f, int* i, const float* x) {
   const float v = __ldg(x);
-  f[0] = __expf(v), f[1] = __logf(v), f[2] = __powf(v, 1.5f), f[3] = __sinf(v), f[4] = __cosf(v), f[5] = __fdividef(v, 3.0f);
-  f[6] = rsqrtf(v), f[7] = __saturatef(v), f[8] = __fmaf_rn(v, v, 1.0f), f[9] = __frcp_rn(v), f[10] = max(v, 0.0f), f[11] = min(v, 0.0f);
+  f[0] = __expf(v), f[1] = __logf(v), f[2] = __powf(v, 1.5f), f[3] = __sinf(v), f[4] = __cosf(v),
+  f[5] = __fdividef(v, 3.0f);
+  f[6] = rsqrtf(v), f[7] = __saturatef(v), f[8] = __fmaf_rn(v, v, 1.0f), f[9] = __frcp_rn(v), f[10] = max(v, 0.0f),
+  f[11] = min(v, 0.0f);
   i[0] = __popc(0xF0F0u), i[1] = __clz(1), i[2] = __ffs(8), i[3] = int(__brev(1u) >> 31), i[4] = __float_as_int(1.0f);
   i[5] = int(__umulhi(0x80000000u, 6u)), i[6] = __float2int_rn(2.5f), i[7] = max(3, 4) - min(3, 4);
 }
@@ -139,8 +142,8 @@ TEST_CASE("intrinsics", "[simt]") {
   const Device<float> f(size_t{12}), dx(std::vector<float>{x});
   const Device<int> i(size_t{8});
   LAUNCH(intrinsics_kernel, 1, 1, 0, 0)(f.get(), i.get(), dx.get());
-  const double v = double(x), e[12] = {std::exp(v), std::log(v), std::pow(v, 1.5), std::sin(v), std::cos(v), v / 3,
-                                       1 / std::sqrt(v), 1, v * v + 1, 1 / v, v, 0};
+  const double v = double(x), e[12] = {std::exp(v),      std::log(v), std::pow(v, 1.5), std::sin(v), std::cos(v), v / 3,
+                                       1 / std::sqrt(v), 1,           v * v + 1,        1 / v,       v,           0};
   const auto host = f.host();
   for (size_t k = 0; k < 12; ++k) REQUIRE(std::abs(double(host[k]) - e[k]) <= 2e-6 * std::max(1.0, std::abs(e[k])));
   REQUIRE(i.host() == std::vector<int>{8, 31, 4, 1, 0x3F800000, 3, 2, 1});

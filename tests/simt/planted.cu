@@ -1,6 +1,6 @@
-// Kernels and host code with one bug each, planted where the comment `BUG name` stands. `planted name` runs one; planted_test.cpp
-// demands that the interpreter names kernel, block, thread and that very line. Most of them do their wrong in thread (3, 0, 0) of
-// block (1, 0, 0) only.
+// Kernels and host code with one bug each, planted where the comment `BUG name` stands. `planted name` runs one;
+// planted_test.cpp demands that the interpreter names kernel, block, thread and that very line. Most of them do their
+// wrong in thread (3, 0, 0) of block (1, 0, 0) only.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -21,7 +21,8 @@ struct Fixture {
   }
 };
 
-// --- addresses --------------------------------------------------------------------------------------------------------
+// --- addresses
+// --------------------------------------------------------------------------------------------------------
 
 __global__ void global_read_kernel(float* x, int n) {
   if (CHOSEN) x[0] = x[n];  // BUG global_read
@@ -115,7 +116,8 @@ void copy_wrong_way() {
   cudaMemcpy(Fixture().x, host, 128 * sizeof(float), cudaMemcpyDeviceToHost);  // BUG copy_wrong_way
 }
 
-// --- values -----------------------------------------------------------------------------------------------------------
+// --- values
+// -----------------------------------------------------------------------------------------------------------
 
 __global__ void unwritten_kernel(float* x) {
   SHARED(float, s, [64]);
@@ -141,7 +143,8 @@ __global__ void trap_kernel() {
 }
 void trap() { LAUNCH(trap_kernel, 2, 64, 0, 0)(); }
 
-// --- barriers and warps -----------------------------------------------------------------------------------------------
+// --- barriers and warps
+// -----------------------------------------------------------------------------------------------
 
 __global__ void barrier_exit_kernel(float* x) {
   if (CHOSEN) return;
@@ -215,11 +218,12 @@ __global__ void spinning_kernel(int* flag) {
 }
 void spinning() { LAUNCH(spinning_kernel, 1, 64, 0, 0)(reinterpret_cast<int*>(Fixture().x)); }
 
-// --- races ------------------------------------------------------------------------------------------------------------
+// --- races
+// ------------------------------------------------------------------------------------------------------------
 
 __global__ void race_threads_kernel(float* x) {
   SHARED(float, s, [64]);
-  s[threadIdx.x] = x[threadIdx.x];           // BUG race_threads
+  s[threadIdx.x] = x[threadIdx.x];             // BUG race_threads
   x[threadIdx.x] = s[(threadIdx.x + 1) % 64];  // BUG race_threads
 }
 void race_threads() { LAUNCH(race_threads_kernel, 1, 64, 0, 0)(Fixture().x); }
@@ -231,7 +235,7 @@ void race_blocks() { LAUNCH(race_blocks_kernel, 2, 32, 0, 0)(Fixture().x); }
 
 __global__ void missing_syncwarp_kernel(float* x) {
   SHARED(float, s, [32]);
-  s[threadIdx.x] = x[threadIdx.x];    // BUG missing_syncwarp
+  s[threadIdx.x] = x[threadIdx.x];  // BUG missing_syncwarp
   const float v = __shfl_xor_sync(0xFFFFFFFFu, x[threadIdx.x + 32], 1);
   x[threadIdx.x] = v + s[threadIdx.x ^ 1];  // BUG missing_syncwarp
 }
@@ -266,7 +270,8 @@ void race_streams() {
   LAUNCH(read_kernel, 1, 32, 0, b)(y.x, x.x);  // an event of stream a should stand between
 }
 
-// --- launches ---------------------------------------------------------------------------------------------------------
+// --- launches
+// ---------------------------------------------------------------------------------------------------------
 
 __global__ void any_kernel() {}
 void too_many_threads() {
@@ -313,15 +318,42 @@ struct Bug {
 #define BUG(name) \
   { #name, name }
 const Bug bugs[] = {
-    BUG(global_read),     BUG(global_write),        BUG(global_far),         BUG(static_shared),
-    BUG(dynamic_shared),  BUG(local_array),         BUG(host_argument),      BUG(host_pointer),
-    BUG(device_pointer),  BUG(null_pointer),        BUG(use_after_free),     BUG(double_free),
-    BUG(copy_too_much),   BUG(copy_wrong_way),      BUG(unwritten_shared),   BUG(division),
-    BUG(trap),            BUG(barrier_exit),        BUG(barrier_divergence), BUG(shuffle_exited),
-    BUG(shuffle_beyond),  BUG(shuffle_unnamed),     BUG(mask_without_caller), BUG(warp_divergence),
-    BUG(deadlock),        BUG(spinning),            BUG(race_threads),       BUG(race_blocks),
-    BUG(missing_syncwarp), BUG(missing_fence),      BUG(race_streams),       BUG(too_many_threads),
-    BUG(too_much_shared), BUG(not_opted_in),        BUG(empty_grid),         BUG(missing_synchronisation),
+    BUG(global_read),
+    BUG(global_write),
+    BUG(global_far),
+    BUG(static_shared),
+    BUG(dynamic_shared),
+    BUG(local_array),
+    BUG(host_argument),
+    BUG(host_pointer),
+    BUG(device_pointer),
+    BUG(null_pointer),
+    BUG(use_after_free),
+    BUG(double_free),
+    BUG(copy_too_much),
+    BUG(copy_wrong_way),
+    BUG(unwritten_shared),
+    BUG(division),
+    BUG(trap),
+    BUG(barrier_exit),
+    BUG(barrier_divergence),
+    BUG(shuffle_exited),
+    BUG(shuffle_beyond),
+    BUG(shuffle_unnamed),
+    BUG(mask_without_caller),
+    BUG(warp_divergence),
+    BUG(deadlock),
+    BUG(spinning),
+    BUG(race_threads),
+    BUG(race_blocks),
+    BUG(missing_syncwarp),
+    BUG(missing_fence),
+    BUG(race_streams),
+    BUG(too_many_threads),
+    BUG(too_much_shared),
+    BUG(not_opted_in),
+    BUG(empty_grid),
+    BUG(missing_synchronisation),
     BUG(early_reuse),
 #ifndef __CUDACC__
     BUG(static_too_large),

@@ -25,7 +25,8 @@ int expected(int which, int lane, int argument, int width) {
 __global__ void types_kernel(double* y) {
   const int lane = int(threadIdx.x), from = 31 - lane;
   y[lane] = __shfl_sync(0xFFFFFFFFu, 0.5 + lane, from) + double(__shfl_sync(0xFFFFFFFFu, float(lane), from)) +
-            double(__shfl_sync(0xFFFFFFFFu, (long long)(lane) << 40, from) >> 40) + __shfl_sync(0xFFFFFFFFu, unsigned(lane), from);
+            double(__shfl_sync(0xFFFFFFFFu, (long long)(lane) << 40, from) >> 40) +
+            __shfl_sync(0xFFFFFFFFu, unsigned(lane), from);
 }
 
 // The lower half of each warp and its upper half go different ways, each with its own mask.
@@ -48,7 +49,8 @@ __global__ void votes_kernel(unsigned* y, int n) {
   out[2] = unsigned(__all_sync(0xFFFFFFFFu, third)) + 2 * unsigned(__all_sync(0xFFFFFFFFu, 1));
   out[3] = __match_any_sync(0xFFFFFFFFu, int(threadIdx.x % 4));
   int all = 0;
-  out[4] = __match_all_sync(0xFFFFFFFFu, 5, &all) + unsigned(all) - __match_all_sync(0xFFFFFFFFu, int(threadIdx.x), &all) - unsigned(all);
+  out[4] = __match_all_sync(0xFFFFFFFFu, 5, &all) + unsigned(all) -
+           __match_all_sync(0xFFFFFFFFu, int(threadIdx.x), &all) - unsigned(all);
 }
 
 __global__ void syncwarp_kernel(int* y) {
