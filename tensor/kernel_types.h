@@ -10,7 +10,8 @@
 namespace lem {
 
 /// C = alpha · op(A) op(B) + beta · C, row-major, for each of `batch` matrices `stride_*` apart.
-/// op(A): (m, n_inner = k), op(B): (k, n), C: (m, n); ld* is the distance between rows as stored.
+/// op(A): (m, k), op(B): (k, n), C: (m, n); ld* is the distance between rows as stored. stride_c = 0: all products add
+/// up into one C, in order, and beta scales what it held before.
 struct Gemm {
   int64_t m, n, k;
   bool trans_a = false, trans_b = false;
@@ -27,8 +28,8 @@ struct Dropout {
   Stream stream{};
 };
 
-/// Sizes and options of relative attention. Queries are the last T of the K positions that keys cover, so query i stands
-/// at position i + K − T and sees keys j ≤ i + K − T; r's row of the pair (i, j) is T − 1 − i + j.
+/// Sizes and options of relative attention. Queries are the last T of the K positions that keys cover, so query i
+/// stands at position i + K − T and sees keys j ≤ i + K − T; r's row of the pair (i, j) is T − 1 − i + j.
 struct RelativeAttention {
   int64_t B, T, K, H, D;
   int64_t window = 0;  // > 0: only the last `window` of the keys a query may see (Transformer-XL's same_length)
@@ -67,7 +68,7 @@ enum class StickyPlace { left, centre, uniform };
 struct AdamStep {
   real lr, beta1, beta2, eps, weight_decay;  // weight_decay is AdamW's, decoupled
   real correction1, correction2;             // 1 − β₁^t, 1 − β₂^t
-  real grad_scale;                           // clipping: multiplies every gradient
+  real clip;                                 // > 0: gradients are scaled down so that their global norm is at most this
 };
 
 }  // namespace lem

@@ -1,10 +1,10 @@
 // Every kernel of the library, declared once. tensor/backend.h includes this file several times with KERNEL defined
 // differently: as declarations in the namespaces of the backends, and as the table of pointers that picks one.
 //
-// Grammar: outputs first, then inputs, then sizes. Each pointer's shape stands in the comment; all arrays are row-major and
-// contiguous. `dx` is the gradient of x. Gradients of activations are written (=): the tape adds them up where a value is used twice.
-// Gradients of parameters are added (+=) to the arena. A null output pointer is skipped, where the comment allows it.
-// Every kernel gives the same bits for the same inputs on the same device and number of threads.
+// Grammar: outputs first, then inputs, then sizes. Each pointer's shape stands in the comment; all arrays are row-major
+// and contiguous. `dx` is the gradient of x. Gradients of activations are written (=): the tape adds them up where a
+// value is used twice. Gradients of parameters are added (+=) to the arena. A null output pointer is skipped, where the
+// comment allows it. Every kernel gives the same bits for the same inputs on the same device and number of threads.
 
 // clang-format off
 
@@ -58,7 +58,7 @@ KERNEL(relative_attention_forward, real* out, real* lse, const real* q, const re
 // dq, dk, dv, dr =; du, dw +=.
 KERNEL(relative_attention_backward, real* dq, real* dk, real* dv, real* dr, real* du, real* dw, const real* dout, const real* out, const real* lse, const real* q, const real* k, const real* v, const real* r, const real* u, const real* w, const int32_t* first_key, const RelativeAttention& s)
 
-// ---- continuous memory (tensor/cpu/continuous.cpp), model.md §2 and §3 -------------------------------------------------
+// ---- continuous memory (tensor/cpu/continuous_*.cpp), model.md §2 and §3 -------------------------------------------------
 // psi (n, N) = ψ_j(t_i); t (n)
 KERNEL(basis_evaluate, real* psi, const real* t, BasisView basis, int64_t n)
 // Scores against P directions per head: s[p,b,h,t] = scale · q[b,t,h,:]·k[b,p,h,:]. s: (P, B, H, T), q: (B, T, H·D), k: (B, P, H·D).
@@ -70,7 +70,7 @@ KERNEL(density_backward, real* ds, const real* ddensity, const real* s, real sig
 // Moments of p (n, N) over the Gaussian basis: μ = Σ p_j m_j, σ² = max(Σ p_j (m_j² + s_j²) − μ², sigma2_min). density: (2, n)
 KERNEL(moments_forward, real* density, const real* p, BasisView basis, real sigma2_min, int64_t n)
 KERNEL(moments_backward, real* dp, const real* ddensity, const real* density, const real* p, BasisView basis, real sigma2_min, int64_t n)
-// r (2 or no gradient…): r (n, N) = E_p[ψ_j] for density (2, n): the expectation alone, for figures and tests.
+// r (n, N) = E_p[ψ_j] for density (2, n): the expectation alone, for figures and tests.
 KERNEL(basis_expectation, real* r, const real* density, BasisView basis, DensityKind kind, int64_t n)
 // z[b,t,h,:] = Σ_j E_p[ψ_j] values[b,j,h,:], p by density[:,b,h,t]. z: (B, T, H·D), density: (2, B, H, T), values: (B, N, H·D).
 KERNEL(continuous_attention_forward, real* z, const real* density, const real* values, BasisView basis, const ContinuousAttention& s)
@@ -85,7 +85,8 @@ KERNEL(sticky_histogram, real* mass, const real* density, int64_t B, int64_t n, 
 KERNEL(sticky_points, real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place, Stream stream, int64_t B, int64_t bins, int64_t R)
 
 // ---- optimiser (tensor/cpu/adam.cpp) -----------------------------------------------------------------------------------
-// p, m, v updated in place; g the gradient; all (n)
-KERNEL(adam, real* p, real* m, real* v, const real* g, const AdamStep& s, int64_t n)
+// p, m, v updated in place; g the gradient; all (n). grad_squares (1) = Σ g² over all gradients, for clipping; if it is not finite,
+// nothing is changed.
+KERNEL(adam, real* p, real* m, real* v, const real* g, const real* grad_squares, const AdamStep& s, int64_t n)
 
 // clang-format on

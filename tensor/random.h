@@ -1,8 +1,8 @@
 // Random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 //
 // Counter based: the bits of draw i of stream s under a seed are a pure function philox(seed, s, i), so any thread on
-// any backend computes them without state, and a backward pass draws its forward's dropout mask again instead of storing it.
-// The layout is cuRAND's: curand_init(seed, stream, i) followed by curand() gives the same bits.
+// any backend computes them without state, and a backward pass draws its forward's dropout mask again instead of
+// storing it. The layout is cuRAND's: curand_init(seed, stream, i) followed by curand() gives the same bits.
 #pragma once
 
 #include <array>

@@ -1,0 +1,230 @@
+// Attention to the continuous memory (model.md §3). The kernels hold the closed forms and their derivatives; here
+// stands what flows where.
+#include <cmath>
+
+#include "autograd/ops.h"
+
+namespace lem {
+
+// ---- scores against a few directions: s[p,b,h,t] = q_{b,t,h}·k_{b,p,h} / √D
+// --------------------------------------------------
+
+Variable head_scores(const Variable& q, const Variable& k, int64_t heads) {
+  check(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
+            q.dim(2) % heads == 0,
+        "[head_scores] q (B, T, H·D) and k (B, P, H·D) do not fit, H = {}: got {} and {}", heads, q.shape().str(),
+        k.shape().str());
+  const int64_t B = q.dim(0), T = q.dim(1), P = k.dim(1), D = q.dim(2) / heads;
+  const real scale = real(1 / std::sqrt(double(D)));
+  Variable s = result("head_scores", {P, B, heads, T}, {&q, &k});
+  on(s.device()).head_scores_forward(s.data(), q.data(), k.data(), scale, P, B, T, heads, D);
+  return tape().record(
+      "head_scores", s, [=, q = q.value(), gq = q.slot(), k = k.value(), gk = k.slot()](const Tensor& ds) {
+        Tensor dq(q.shape(), q.device()), dk(k.shape(), k.device());
+        on(q.device())
+            .head_scores_backward(dq.data(), dk.data(), ds.data(), q.data(), k.data(), scale, P, B, T, heads, D);
+        if (gq) gq->add(dq);
+        if (gk) gk->add(dk);
+      });
+}
+
+// ---- (μ, σ²)
+// -------------------------------------------------------------------------------------------------------------
+
+Variable density(const Variable& s, real sigma2_min) {
+  check(s.dim(0) == 2, "[density] scores must be (2, …), of μ and of σ²: got {}", s.shape().str());
+  const int64_t n = s.numel() / 2;
+  Variable y = result("density", s.shape(), {&s});
+  on(y.device()).density_forward(y.data(), s.data(), sigma2_min, n);
+  return tape().record("density", y, [=, s = s.value(), gs = s.slot()](const Tensor& dy) {
+    Tensor ds(s.shape(), s.device());
+    on(s.device()).density_backward(ds.data(), dy.data(), s.data(), sigma2_min, n);
+    gs->add(ds);
+  });
+}
+
+namespace {
+
+/// Softmax attention of every head of one batch row to G keys, the plain way: p (H, T, G) = softmax(q_h k_hᵀ / √D +
+/// bias).
+struct HeadSoftmax {
+  int64_t T, G, H, D;
+  Gemm scores() const {  // of one head inside (T, H·D) and (G, H·D)
+    return {.m = T,
+            .n = G,
+            .k = D,
+            .trans_b = true,
+            .lda = H * D,
+            .ldb = H * D,
+            .ldc = G,
+            .alpha = real(1 / std::sqrt(double(D))),
+            .batch = H,
+            .stride_a = D,
+            .stride_b = D,
+            .stride_c = T * G};
+  }
+  void forward(const Tensor& p, const real* q, const real* k, const real* bias) const {
+    const Kernels& kernels = on(p.device());
+    kernels.gemm(p.data(), q, k, scores());
+    kernels.softmax_forward(p.data(), p.data(), bias, H * T, G);
+  }
+  /// dq (T, H·D) and dk (G, H·D) from dp, through the softmax; ds (H, T, G) is scratch and may be dp.
+  void backward(real* dq, real* dk, const Tensor& ds, const Tensor& dp, const Tensor& p, const real* q,
+                const real* k) const {
+    const Kernels& kernels = on(p.device());
+    kernels.softmax_backward(ds.data(), dp.data(), p.data(), H * T, G);
+    Gemm g = scores();
+    g.trans_b = false, g.n = D, g.k = G, g.lda = G, g.ldc = H * D, g.stride_a = T * G,
+    g.stride_c = D;  // dq_h = ds_h k_h
+    kernels.gemm(dq, ds.data(), k, g);
+    g.trans_a = true, g.m = G, g.k = T;  // dk_h = ds_hᵀ q_h
+    kernels.gemm(dk, ds.data(), q, g);
+  }
+};
+
+}  // namespace
+
+// p = softmax(keys q / √D), μ = Σ p_j m_j, σ² = Σ p_j (m_j² + s_j²) − μ². One batch row at a time; p is computed again
+// for the backward.
+Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, const DeviceBasis& basis,
+                        real sigma2_min) {
+  check(q.shape().rank() == 3 && keys.shape().rank() == 3 && q.dim(0) == keys.dim(0) && q.dim(2) == keys.dim(2) &&
+            keys.dim(1) == basis.N(),
+        "[moment_density] q (B, T, C) and keys (B, N, C) do not fit, N = {}: got {} and {}", basis.N(), q.shape().str(),
+        keys.shape().str());
+  check(basis.kind == BasisKind::gaussian,
+        "[moment_density] moments are those of Gaussians: use the gaussian basis or affine parameters");
+  const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), N = keys.dim(1);
+  const HeadSoftmax attention{T, N, heads, C / heads};
+  const int64_t n = heads * T;
+  const Variable centres(basis.a);
+  Variable y = result("moment_density", {2, B, heads, T}, {&q, &keys, &centres});
+  const Tensor p({heads, T, N}, y.device()), row({2, n}, y.device());
+  const Backend& device = backend(y.device());
+  for (int64_t b = 0; b < B; ++b) {
+    attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
+    device.kernels.moments_forward(row.data(), p.data(), basis.view(), sigma2_min, n);
+    for (int64_t half : {0, 1})
+      device.copy(y.data() + (half * B + b) * n, row.data() + half * n, size_t(n) * sizeof(real));
+  }
+  return tape().record("moment_density", y, [=, y = y.value()](const Tensor& dy) {
+    const Backend& device = backend(dy.device());
+    Tensor dq(q.shape(), dy.device()), dk(keys.shape(), dy.device());
+    const Tensor p({heads, T, N}, dy.device()), dp({heads, T, N}, dy.device());
+    const Tensor row({2, n}, dy.device()), drow({2, n}, dy.device());
+    for (int64_t b = 0; b < B; ++b) {
+      attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
+      for (int64_t half : {0, 1}) {
+        device.copy(row.data() + half * n, y.data() + (half * B + b) * n, size_t(n) * sizeof(real));
+        device.copy(drow.data() + half * n, dy.data() + (half * B + b) * n, size_t(n) * sizeof(real));
+      }
+      device.kernels.moments_backward(dp.data(), drow.data(), row.data(), p.data(), basis.view(), sigma2_min, n);
+      attention.backward(dq.data() + b * T * C, dk.data() + b * N * C, dp, dp, p, q.data() + b * T * C,
+                         keys.data() + b * N * C);
+    }
+    if (q.slot()) q.slot()->add(dq);
+    if (keys.slot()) keys.slot()->add(dk);
+  });
+}
+
+// ---- z = E_p[valuesᵀ ψ(t)]
+// -------------------------------------------------------------------------------------------------
+
+Variable continuous_attention(const Variable& density, const Variable& values, const DeviceBasis& basis,
+                              DensityKind kind) {
+  check(density.shape().rank() == 4 && density.dim(0) == 2 && values.shape().rank() == 3 &&
+            values.dim(0) == density.dim(1) && values.dim(1) == basis.N() && values.dim(2) % density.dim(2) == 0,
+        "[continuous_attention] density (2, B, H, T) and values (B, N, H·D) do not fit, N = {}: got {} and {}",
+        basis.N(), density.shape().str(), values.shape().str());
+  const int64_t B = density.dim(1), H = density.dim(2), T = density.dim(3), C = values.dim(2);
+  const ContinuousAttention s{.B = B, .T = T, .H = H, .D = C / H, .density = kind};
+  const Variable centres(basis.a);
+  Variable z = result("continuous_attention", {B, T, C}, {&density, &values, &centres});
+  on(z.device()).continuous_attention_forward(z.data(), density.data(), values.data(), basis.view(), s);
+  return tape().record("continuous_attention", z, [=](const Tensor& dz) {
+    Tensor dd(density.shape(), dz.device()), dv(values.shape(), dz.device());
+    on(dz.device())
+        .continuous_attention_backward(dd.data(), dv.data(), dz.data(), density.data(), values.data(), basis.view(), s);
+    if (density.slot()) density.slot()->add(dd);
+    if (values.slot()) values.slot()->add(dv);
+  });
+}
+
+// ---- Gibbs: p(t) ∝ exp(q·K̄(t)/√D) on a grid t_g with trapezoid weights c_g
+// ------------------------------------------------------
+//
+//   z = Σ_g c_g exp(s_g) V̄(t_g) / Σ_g c_g exp(s_g) = softmax(s + log c) V̄
+
+Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable& values, const Tensor& log_weights,
+                         int64_t heads) {
+  check(q.shape().rank() == 3 && keys.shape() == values.shape() && keys.dim(0) == q.dim(0) && keys.dim(2) == q.dim(2) &&
+            keys.dim(1) == log_weights.numel(),
+        "[gibbs_attention] q (B, T, C), keys and values (B, G, C) do not fit, G = {}: got {}, {}, {}",
+        log_weights.numel(), q.shape().str(), keys.shape().str(), values.shape().str());
+  const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), G = keys.dim(1), D = C / heads;
+  const HeadSoftmax attention{T, G, heads, D};
+  const Gemm read{.m = T,
+                  .n = D,
+                  .k = G,
+                  .lda = G,
+                  .ldb = C,
+                  .ldc = C,
+                  .batch = heads,
+                  .stride_a = T * G,
+                  .stride_b = D,
+                  .stride_c = D};
+  const Variable constant(log_weights);
+  Variable z = result("gibbs_attention", q.shape(), {&q, &keys, &values, &constant});
+  const Tensor p({heads, T, G}, z.device());
+  for (int64_t b = 0; b < B; ++b) {
+    attention.forward(p, q.data() + b * T * C, keys.data() + b * G * C, log_weights.data());
+    on(z.device()).gemm(z.data() + b * T * C, p.data(), values.data() + b * G * C, read);  // z_h = p_h V̄_h
+  }
+  return tape().record("gibbs_attention", z, [=](const Tensor& dz) {
+    const Kernels& kernels = on(dz.device());
+    Tensor dq(q.shape(), dz.device()), dk(keys.shape(), dz.device()), dv(values.shape(), dz.device());
+    const Tensor p({heads, T, G}, dz.device()), dp({heads, T, G}, dz.device());
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t qb = b * T * C, kb = b * G * C;
+      attention.forward(p, q.data() + qb, keys.data() + kb, log_weights.data());
+      Gemm g = read;
+      g.trans_a = true, g.m = G, g.k = T;  // dV̄_h = p_hᵀ dz_h
+      kernels.gemm(dv.data() + kb, p.data(), dz.data() + qb, g);
+      g = {.m = T,
+           .n = G,
+           .k = D,
+           .trans_b = true,
+           .lda = C,
+           .ldb = C,
+           .ldc = G,
+           .batch = heads,
+           .stride_a = D,
+           .stride_b = D,
+           .stride_c = T * G};
+      kernels.gemm(dp.data(), dz.data() + qb, values.data() + kb, g);  // dp_h = dz_h V̄_hᵀ
+      attention.backward(dq.data() + qb, dk.data() + kb, dp, dp, p, q.data() + qb, keys.data() + kb);
+    }
+    if (q.slot()) q.slot()->add(dq);
+    if (keys.slot()) keys.slot()->add(dk);
+    if (values.slot()) values.slot()->add(dv);
+  });
+}
+
+// ---- KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [+ (μ−μ₀)²/σ₀²] )
+// ----------------------------------------------------
+
+Variable kl_to_prior(const Variable& density, real sigma0, real mu0) {
+  check(density.shape().rank() == 4 && density.dim(0) == 2, "[kl] density must be (2, B, H, T): got {}",
+        density.shape().str());
+  const int64_t B = density.dim(1), n = density.dim(2) * density.dim(3);
+  const bool has_mu0 = !std::isnan(mu0);
+  Variable kl = result("kl", {B}, {&density});
+  on(kl.device()).kl_forward(kl.data(), density.data(), sigma0, mu0, has_mu0, B, n);
+  return tape().record("kl", kl, [=, density = density.value(), gd = density.slot()](const Tensor& dkl) {
+    Tensor dd(density.shape(), density.device());
+    on(density.device()).kl_backward(dd.data(), dkl.data(), density.data(), sigma0, mu0, has_mu0, B, n);
+    gd->add(dd);
+  });
+}
+
+}  // namespace lem

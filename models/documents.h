@@ -1,0 +1,44 @@
+// Reading a batch of documents with a model that remembers: segment by segment, the state carried across. Losses and
+// gradients come from the segments that hold targets; the earlier ones only fill the memories.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/transformer_xl.h"
+
+namespace lem {
+
+/// B documents of n tokens, one a row.
+struct DocumentBatch {
+  int64_t B = 0, n = 0;
+  std::vector<int32_t> tokens;   // (B, n)
+  std::vector<int32_t> targets;  // (B, n): what the model should say at each token; < 0: not scored
+};
+
+/// What came of a batch. Numbers stay on the device until they are asked for.
+class BatchResult {
+ public:
+  /// Mean cross entropy per scored token, natural logarithm, without the regulariser. Waits for the device.
+  double loss() const { return item(loss_); }
+  /// Σ over the segments that hold targets of the memory's regulariser, not yet times lambda_kl.
+  double kl() const { return item(kl_); }
+  int64_t scored() const { return scored_; }
+  /// How many scored tokens the model's first choice got right.
+  int64_t correct() const;
+
+ private:
+  friend BatchResult read_documents(TransformerXL&, const DocumentBatch&, int64_t, const Pass&, bool, double, State*);
+  Tensor loss_, kl_;  // (1)
+  int64_t scored_ = 0;
+  std::vector<Tokens> predicted_;              // (B, outputs) of each segment that holds targets
+  std::vector<std::vector<int32_t>> targets_;  // beside them
+};
+
+/// Reads the batch in segments of T tokens. With `learn`, adds to the parameters' gradients those of
+///   loss = Σ cross entropy / scored tokens of the batch + lambda_kl Σ_segments KL,
+/// one backward per segment that holds targets. `state`, if given, is used and moved on; else a new one.
+BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
+                           double lambda_kl, State* state = nullptr);
+
+}  // namespace lem

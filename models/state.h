@@ -1,0 +1,15 @@
+// Saving and restoring what a model remembers: short-term states, coefficients, densities, counts. The place of the
+// random streams belongs to the run (Random), which saves it beside.
+#pragma once
+
+#include "data/safetensors.h"
+#include "models/transformer_xl.h"
+
+namespace lem {
+
+/// Adds the state to a file being written, under "state.…".
+void add_state(SafetensorsWriter& writer, const State& state);
+/// The state in a file, for a model of as many layers. Errors name what is missing or does not fit.
+State read_state(const SafetensorsFile& file, const TransformerXL& model, Device device);
+
+}  // namespace lem

@@ -1,0 +1,135 @@
+// The continuous long-term memory of one layer (model.md §2 and §3; Martins et al., arXiv 2109.00301,
+// sections 3.1–3.3).
+//
+// The past is a signal over [0, 1], X̄(t) = ψ(t)ᵀ coeffs. `update` squeezes the old signal into [0, τ] and fits the
+// newcomers behind it; `attend` reads it through one density per query and head. The state is a plain value outside the
+// module.
+#pragma once
+
+#include <deque>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "nn/basis.h"
+#include "nn/layers.h"
+
+namespace lem {
+
+enum class MemoryDensity { gaussian, truncated_gaussian, parabola, gibbs };
+enum class MemoryParameters { affine, affine_per_head, moments };
+
+struct MemoryOptions {
+  BasisKind basis = BasisKind::gaussian;
+  int64_t N = 512;
+  std::vector<double> widths = {.01, .05};  // Σ of the Gaussians
+  int64_t R = 512;                          // points at which the old signal is read
+  double tau = .75;                         // the share of [0, 1] that the old signal gets
+  double lambda = 1;                        // ridge penalty
+  bool padding = true;                      // fit zeros outside [0, 1] too
+  bool gate = true;                         // smooth what enters
+  MemoryDensity density = MemoryDensity::gaussian;
+  MemoryParameters parameters = MemoryParameters::affine;
+  int64_t grid = 1001;       // points of the trapezoid rule (Gibbs)
+  double sigma2_min = 1e-6;  // floor of σ²
+  bool sticky = false;
+  StickyDraw draw = StickyDraw::stratified;
+  StickyPlace place = StickyPlace::left;
+  int64_t bins = 128;                                     // K
+  int64_t grad_updates = 1;                               // gradient flows through the gate of this many last updates
+  bool learned_gate = false;                              // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
+  double sigma0 = .05;                                    // prior of the KL regulariser
+  double mu0 = std::numeric_limits<double>::quiet_NaN();  // none
+};
+
+/// What one layer remembers of the far past. Rows of the batch are independent: each may be filled or empty.
+struct MemoryState {
+  Tensor coeffs;   // (B, N, C): the memory itself; undefined before the first update
+  Tensor density;  // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
+  std::vector<uint8_t> filled;  // (B): has anything been stored in this row?
+  std::vector<int64_t> count;   // (B): vectors stored so far
+  /// One update, as it must be known to be done again.
+  struct Update {
+    Tensor X;                        // (B, L, C): what entered
+    std::vector<int64_t> newcomers;  // (B): how many of them are this row's: the last ones
+    Tensor points;                   // (B, R): where the old signal was read; undefined: uniform
+    std::vector<uint8_t> filled;     // before this update
+    Tensor after;                    // (B, N, C): the coefficients it led to
+  };
+  /// The last grad_updates − 1 updates, kept so that gradients can flow through them again, and the coefficients before
+  /// them (undefined: nothing was stored, or history is empty).
+  std::deque<Update> history;
+  Tensor base;  // (B, N, C)
+
+  MemoryState clone() const;
+  /// A new document starts in row b.
+  void clear_row(int64_t b);
+  size_t bytes() const;
+};
+
+class ContinuousMemory {
+ public:
+  /// Errors: N not a multiple of the widths, τ outside (0, 1), sticky memories or moments with a density that has no
+  /// (μ, σ²), ….
+  ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads, const MemoryOptions& options,
+                   double init_std);
+
+  MemoryState new_state(int64_t B) const;
+
+  /// X (B, L, C) enters; of row b's L vectors only the last newcomers[b], the others are zeros of another document's.
+  /// `points`: where to read the old signal, (B, R) — left out, they are drawn (sticky) or uniform. Returns the new
+  /// coefficients with their gradient.
+  Variable update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers, Random& random,
+                  const Tensor& points = {});
+
+  /// The coefficients that the state holds, as a constant; undefined while nothing has been stored.
+  Variable recall(const MemoryState& state) const {
+    return state.coeffs.defined() ? Variable(state.coeffs) : Variable();
+  }
+
+  struct Read {
+    Variable z;   // (B, Tq, C): E_p[V̄(t)] per head, concatenated, before W_out; for the last Tq queries
+    Variable kl;  // (1): mean over filled rows, heads and queries of KL to the prior; undefined for Gibbs
+  };
+  /// q (B, T, C) are the layer's own queries; z is computed for the last Tq of them, densities for all. Stores the
+  /// densities in the state.
+  Read attend(MemoryState& state, const Variable& coeffs, const Variable& q, int64_t Tq) const;
+
+  const Variable& w_out() const { return w_out_; }
+  /// Z_LTM's learned gate, applied to z W_out; only with options.learned_gate.
+  Variable gate_output(const Variable& z_ltm, const Variable& q) const;
+  const MemoryOptions& options() const { return options_; }
+  /// Times that sticky memories found no usable histogram and read uniform points.
+  int64_t sticky_fallbacks() const { return sticky_fallbacks_; }
+
+ private:
+  /// Ridge operators for one number of newcomers, on the device.
+  struct Operators {
+    Tensor G_first;       // (L, N): for rows that were empty
+    Tensor G_old, G_new;  // (R, N), (L, N): for rows that were not
+    Tensor A;             // (N, N) = G_oldᵀ Ψ(u), uniform u
+  };
+  const Operators& operators(int64_t L);
+  Variable apply(const MemoryState::Update& update, const Variable& old);
+  Tensor row_operators(const MemoryState::Update& update);
+  Variable where_newcomers(const MemoryState::Update& update, const Variable& coeffs, const Variable& old) const;
+  Tensor sticky_points(const MemoryState& state, Random& random);
+  Variable densities(const Variable& coeffs, const Variable& q) const;
+  Variable read_gibbs(const Variable& coeffs, const Variable& q) const;
+
+  MemoryOptions options_;
+  int64_t width_, heads_;
+  Device device_;
+  Basis basis_;
+  DeviceBasis device_basis_;
+  std::map<int64_t, Operators> operators_;
+  Tensor grid_psi_, grid_log_weights_;  // Gibbs: Ψ (G, N), log c (G)
+  Variable w_k_, w_v_, w_out_;          // (C, C)
+  Variable w_density_;                  // (2, N) or (2, H, N): w_μ and w_σ
+  TimeGate gate_;
+  Linear learned_gate_;
+  int64_t sticky_fallbacks_ = 0;
+};
+
+}  // namespace lem

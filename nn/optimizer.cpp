@@ -1,0 +1,59 @@
+#include "nn/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace lem {
+
+Adam::Adam(const Parameters& parameters, const AdamOptions& options)
+    : m(zeros(parameters.values().shape(), parameters.device())),
+      v(zeros(parameters.values().shape(), parameters.device())),
+      parameters_(parameters),
+      options_(options),
+      grad_squares_(zeros({1}, parameters.device())) {}
+
+void Adam::step(double lr) {
+  ++steps;
+  const AdamStep s{.lr = real(lr),
+                   .beta1 = real(options_.beta1),
+                   .beta2 = real(options_.beta2),
+                   .eps = real(options_.eps),
+                   .weight_decay = real(options_.weight_decay),
+                   .correction1 = real(1 - std::pow(options_.beta1, double(steps))),
+                   .correction2 = real(1 - std::pow(options_.beta2, double(steps))),
+                   .clip = real(options_.clip)};
+  const Tensor& p = parameters_.values();
+  const Tensor& g = parameters_.grads();
+  on(p.device()).sum_squares(grad_squares_.data(), g.data(), g.numel());
+  on(p.device()).adam(p.data(), m.data(), v.data(), g.data(), grad_squares_.data(), s, p.numel());
+}
+
+double Adam::grad_norm() const { return std::sqrt(item(grad_squares_)); }
+
+ScheduleKind parse_schedule(const std::string& name) {
+  if (name == "constant") return ScheduleKind::constant;
+  if (name == "linear") return ScheduleKind::linear;
+  if (name == "cosine") return ScheduleKind::cosine;
+  if (name == "inverse-sqrt") return ScheduleKind::inverse_sqrt;
+  fail("[schedule] unknown schedule: got \"{}\", expected constant, linear, cosine or inverse-sqrt", name);
+}
+
+// After the warm-up, with x the share of the remaining steps that is done:
+//   linear 1 − x,  cosine ½ (1 + cos πx),  inverse square root √(w / step) with w = max(warmup, 1)
+double Schedule::at(int64_t step) const {
+  if (step < warmup) return lr * double(step + 1) / double(warmup);
+  const double x = steps > warmup ? std::min(1.0, double(step - warmup) / double(steps - warmup)) : 1.0;
+  switch (kind) {
+    case ScheduleKind::linear:
+      return lr * (1 - x);
+    case ScheduleKind::cosine:
+      return lr * 0.5 * (1 + std::cos(std::numbers::pi * x));
+    case ScheduleKind::inverse_sqrt:
+      return lr * std::sqrt(double(std::max<int64_t>(warmup, 1)) / double(std::max<int64_t>(step + 1, 1)));
+    default:
+      return lr;
+  }
+}
+
+}  // namespace lem

@@ -1,0 +1,109 @@
+// Hyper-parameters as one table. A task keeps its settings in a plain struct and lists them once, as a table of Options
+// that point into it; from the table come the command line's flags and --help, the reading of config files, the
+// configuration saved with a run, and the comparison of two configurations.
+//
+//     struct Settings { int64_t heads = 4; double tau = .75; };
+//     OptionTable table(Settings& s) {
+//       return {{"heads", "Model", Scope::weights, &s.heads, "attention heads", at_least(1)},
+//               {"tau", "Memory", Scope::function, &s.tau, "share of the old signal", between(0, 1, Ends::open)}};
+//     }
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace lem {
+
+/// What changes when an option does. A checkpoint can be used with options that agree up to the scope that the use
+/// needs: to evaluate, the weights must fit; to go on training exactly, everything but `run` must be equal.
+enum class Scope {
+  weights,   // the shapes of the weights, or what they mean
+  function,  // how the model computes with them
+  training,  // the course of the training
+  run,       // where and how it runs, what is written
+};
+
+/// The settings' field that an option sets.
+using OptionValue = std::variant<bool*, int64_t*, double*, std::string*, std::vector<double>*, std::optional<double>*>;
+
+enum class Ends { closed, open };
+
+/// What an option's value may be: numbers (each, in a list) from low to high, strings one of the choices.
+struct Allowed {
+  double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
+  Ends low_end = Ends::closed, high_end = Ends::closed;
+  std::vector<std::string> choices = {};
+};
+
+inline Allowed anything() { return {}; }
+inline Allowed at_least(double low) { return {.low = low}; }
+inline Allowed above(double low) { return {.low = low, .low_end = Ends::open}; }
+inline Allowed between(double low, double high, Ends low_end = Ends::closed, Ends high_end = Ends::closed) {
+  return {.low = low, .high = high, .low_end = low_end, .high_end = high_end};
+}
+inline Allowed one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
+
+struct Option {
+  std::string name;   // --name on the command line, "name" in files
+  std::string group;  // heading in --help
+  Scope scope;
+  OptionValue value;
+  std::string help;
+  Allowed allowed;
+};
+using OptionTable = std::vector<Option>;
+
+/// The value as a person would write it: "0.01,0.05", "none", "true".
+std::string to_text(const Option& option);
+
+/// Sets an option from text; `source` names it in errors ("--heads").
+void set_from_text(const Option& option, const std::string& text, const std::string& source);
+
+/// An Error unless the value is allowed.
+void check_allowed(const Option& option, const std::string& source);
+
+/// Every option, in the table's order.
+nlohmann::ordered_json to_json(const OptionTable& table);
+
+/// Sets the options that `config` holds. Unknown keys, wrong types and forbidden values are Errors that name `source`
+/// and the key, and suggest what may have been meant.
+void set_from_json(const OptionTable& table, const nlohmann::json& config, const std::string& source);
+
+/// Parses a config file: one JSON object, no key twice.
+nlohmann::json read_config(const std::string& path);
+
+/// One line for each option of scopes up to `last` that two tables of the same settings disagree on:
+/// "heads: 4 in the checkpoint, 6 asked for".
+std::vector<std::string> differences(const OptionTable& saved, const OptionTable& asked, Scope last);
+
+/// The candidate that differs least from a mistyped word, if any is close.
+std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+/// The table's options as flags of a command line.
+class OptionFlags {
+ public:
+  /// Adds --config and a flag for each option (--name and --no-name for switches); `defaults` says what --help shows as
+  /// an option's default. This object must outlive the
+  /// parsing, and `app` the last apply_to().
+  void add_to(CLI::App& app, const OptionTable& table, const std::function<std::string(const Option&)>& defaults);
+  /// Sets what was given: the config file's values, then the flags'.
+  void apply_to(const OptionTable& table) const;
+  /// The config file asked for; "" if none.
+  const std::string& config() const { return config_; }
+
+ private:
+  std::string config_;
+  std::map<std::string, CLI::Option*> flags_;  // by option name; CLI11 owns them
+};
+
+/// CLI11's error as one line, with the nearest flag or command suggested for an unknown one.
+std::string explain(const CLI::App& app, const CLI::ParseError& error);
+
+}  // namespace lem

@@ -1,0 +1,183 @@
+// The sorting task: generate | train | eval | stream | compare. Run with --help.
+#include <fmt/color.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "nn/checkpoint.h"
+#include "tasks/sort_compare.h"
+#include "tasks/sort_stream.h"
+#include "tasks/sort_train.h"
+
+using namespace lem;
+
+namespace {
+
+void print_score(const SortScore& s) {
+  fmt::print("accuracy {:.1f} %   loss {:.3f} nats a symbol   {} samples\n", 100 * s.accuracy, s.loss, s.samples);
+  fmt::print("ceilings by counting: {:.1f} % all tokens, {:.1f} % only what a model without long-term memory sees\n",
+             100 * s.ceiling_all, 100 * s.ceiling_visible);
+}
+
+struct Generate {
+  std::string out = "-", split = "train";
+  int64_t count = 8000, symbols = 20, length = 4000, seed = 1;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--out", out, "file to write; - for standard output")->capture_default_str();
+    app.add_option("--count", count, "sequences")
+        ->capture_default_str()
+        ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
+    app.add_option("--split", split, "train, validation or test: they never share a sequence")->capture_default_str();
+    app.add_option("--symbols", symbols, "different symbols")->capture_default_str()->check(CLI::Range(2, 10000));
+    app.add_option("--length", length, "tokens in a sequence")
+        ->capture_default_str()
+        ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
+    app.add_option("--seed", seed, "seed")->capture_default_str()->check(CLI::NonNegativeNumber);
+  }
+  int run() const {
+    write_sorting_file(out, uint64_t(seed), parse_split(split), count, int32_t(symbols), length);
+    return 0;
+  }
+};
+
+struct Train {
+  SortFlags flags;
+  std::string resume;
+
+  void add_to(CLI::App& app) {
+    flags.add_to(app);
+    app.add_option("--resume", resume, "go on with the run in this folder, exactly where its last checkpoint stands");
+  }
+  int run() const {
+    SortOptions o;
+    if (resume.empty()) {
+      o = flags.resolve();
+    } else {
+      const Checkpoint checkpoint(checkpoint_path(resume));
+      o = flags.resolve_over(options_from_json(checkpoint.config, resume), Scope::training);
+      o.out = resume;
+    }
+    const TrainResult result = train_sort(o, !resume.empty());
+    if (result.interrupted) {
+      fmt::print("stopped after step {} of {}; everything is saved. Go on with:\n    build/sort train --resume {}\n",
+                 result.step, o.steps, o.out);
+      return 130;
+    }
+    print_score(result.test);
+    fmt::print("{:.1f} s of training; {}/ holds weights, metrics and configuration\n", result.seconds, o.out);
+    return 0;
+  }
+};
+
+struct Eval {
+  SortFlags flags;
+  std::string checkpoint;
+
+  void add_to(CLI::App& app) {
+    flags.add_to(app);
+    app.add_option("--checkpoint", checkpoint, "a run's folder (its last checkpoint) or a .safetensors file")
+        ->required();
+  }
+  int run() const {
+    const std::string path = checkpoint_path(checkpoint);
+    const Checkpoint saved(path);
+    const SortOptions o = flags.resolve_over(options_from_json(saved.config, path), Scope::weights);
+    use_threads(o.threads);
+    SortModel net(o);
+    saved.load(net.parameters);
+    print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples));
+    return 0;
+  }
+};
+
+struct StreamTask {
+  SortFlags flags;
+  std::string checkpoint;
+  int64_t tokens = 1000000;
+
+  void add_to(CLI::App& app) {
+    flags.add_to(app);
+    app.add_option("--checkpoint", checkpoint, "a trained model; without it, a fresh one: the price is the same");
+    app.add_option("--tokens", tokens, "tokens to read")
+        ->capture_default_str()
+        ->check(CLI::Range(int64_t(1), int64_t(1) << 50));
+  }
+  int run() const {
+    std::optional<Checkpoint> saved;
+    if (!checkpoint.empty()) saved.emplace(checkpoint_path(checkpoint));
+    const SortOptions o =
+        saved ? flags.resolve_over(options_from_json(saved->config, checkpoint), Scope::weights) : flags.resolve();
+    use_threads(o.threads);
+    SortModel net(o);
+    if (saved) saved->load(net.parameters);
+    catch_interrupts();
+    stream_sort(*net.model, o, tokens, [](const StreamReport& r) {
+      fmt::print(
+          "{{\"tokens\": {}, \"ms_per_segment\": {:.4f}, \"resident_mib\": {:.2f}, \"state_bytes\": {}, "
+          "\"memory_vectors\": {}}}\n",
+          r.tokens, r.ms_per_segment, double(r.resident_bytes) / (1 << 20), r.state_bytes, r.memory_vectors);
+      std::fflush(stdout);
+    });
+    return interrupted() ? 130 : 0;
+  }
+};
+
+struct Compare {
+  SortFlags flags;
+
+  void add_to(CLI::App& app) { flags.add_to(app); }
+  int run() const { return compare_sort(flags.resolve()); }
+};
+
+/// A subcommand: its flags, and what runs if it is given.
+template <class Task>
+CLI::App* add(CLI::App& app, Task& task, const char* name, const char* help) {
+  CLI::App* command = app.add_subcommand(name, help);
+  task.add_to(*command);
+  return command;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "The sorting task of the ∞-former paper: read a long sequence, then name its symbols by falling count.\n"
+      "  build/sort compare                          train the ∞-former and a Transformer-XL, draw their curves\n"
+      "  build/sort train --preset demo --seed 3     train one model\n"
+      "  build/sort train --resume runs/demo/infinity\n"
+      "  build/sort eval --checkpoint runs/demo/infinity --test-data mine.txt\n"
+      "  build/sort stream --tokens 1000000          what an endless past costs\n"
+      "  build/sort generate --count 800 --split test --out test.txt"};
+  app.require_subcommand(1);
+  Generate generate;
+  Train train;
+  Eval eval;
+  StreamTask stream;
+  Compare compare;
+  CLI::App* const commands[] = {
+      add(app, generate, "generate", "write sequences to a text file"),
+      add(app, train, "train", "train a model"),
+      add(app, eval, "eval", "measure a trained model on held-out samples"),
+      add(app, stream, "stream", "feed an endless sequence and report time and memory per segment, as JSON lines"),
+      add(app, compare, "compare", "train both models the same way; a table, curves.svg and summary.json"),
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "{}\n", explain(app, error));
+    return 2;
+  }
+  try {
+    if (commands[0]->parsed()) return generate.run();
+    if (commands[1]->parsed()) return train.run();
+    if (commands[2]->parsed()) return eval.run();
+    if (commands[3]->parsed()) return stream.run();
+    return compare.run();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

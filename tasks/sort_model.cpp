@@ -1,0 +1,105 @@
+#include "tasks/sort_model.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+namespace lem {
+
+TransformerOptions transformer_options(const SortOptions& o) {
+  return {.vocab = sorting_vocabulary(int32_t(o.symbols)),
+          .layers = o.layers,
+          .width = o.width,
+          .heads = o.heads,
+          .ff = o.ff,
+          .stm = o.stm,
+          .dropout = o.dropout,
+          .attention_dropout = o.attention_dropout,
+          .clamp_len = o.clamp_len,
+          .same_length = o.same_length,
+          .pre_norm = o.pre_norm,
+          .untie_uw = o.untie_uw,
+          .tie_embedding = o.tie_embedding,
+          .init_std = o.init_std};
+}
+
+MemoryOptions memory_options(const SortOptions& o) {
+  MemoryOptions m;
+  m.basis = parse_basis(o.basis);
+  m.N = o.N, m.widths = o.widths, m.R = o.R, m.tau = o.tau, m.lambda = o.lambda, m.padding = o.padding, m.gate = o.gate;
+  m.density = o.density == "gibbs"                ? MemoryDensity::gibbs
+              : o.density == "parabola"           ? MemoryDensity::parabola
+              : o.density == "truncated-gaussian" ? MemoryDensity::truncated_gaussian
+                                                  : MemoryDensity::gaussian;
+  m.parameters = o.parameters == "moments"           ? MemoryParameters::moments
+                 : o.parameters == "affine-per-head" ? MemoryParameters::affine_per_head
+                                                     : MemoryParameters::affine;
+  m.grid = o.grid, m.sigma2_min = o.sigma2_min, m.sigma0 = o.sigma0, m.mu0 = o.mu0.value_or(m.mu0);
+  m.sticky = o.sticky, m.bins = o.bins, m.grad_updates = o.grad_updates, m.learned_gate = o.learned_gate;
+  m.draw = o.sticky_draw == "multinomial" ? StickyDraw::multinomial : StickyDraw::stratified;
+  m.place = o.sticky_place == "centre"    ? StickyPlace::centre
+            : o.sticky_place == "uniform" ? StickyPlace::uniform
+                                          : StickyPlace::left;
+  return m;
+}
+
+Schedule schedule(const SortOptions& o) { return {parse_schedule(o.schedule), o.lr, o.steps, o.warmup}; }
+
+AdamOptions adam_options(const SortOptions& o) {
+  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.adam_eps, .weight_decay = o.weight_decay, .clip = o.clip};
+}
+
+SortModel::SortModel(const SortOptions& o) : parameters(parse_device(o.device.c_str()), uint64_t(o.seed)) {
+  if (o.model == "infinity")
+    model = std::make_unique<InfinityFormer>(transformer_options(o), memory_options(o), parameters);
+  else
+    model = std::make_unique<TransformerXL>(transformer_options(o), parameters);
+  parameters.pack();
+}
+
+SortingData sorting_data(const SortOptions& o, Split split) {
+  const std::string& path = split == Split::train ? o.data : split == Split::validation ? o.valid_data : o.test_data;
+  if (path.empty()) return SortingData::drawn(uint64_t(o.seed), split, int32_t(o.symbols), o.length);
+  // Only training goes through a file more than once, each time in another order.
+  return SortingData::file(path, int32_t(o.symbols),
+                           split == Split::train ? std::optional(uint64_t(o.seed)) : std::nullopt);
+}
+
+DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t count) {
+  DocumentBatch batch{.B = count, .n = 0, .tokens = {}, .targets = {}};
+  for (int64_t i = first; i < first + count; ++i) {
+    const SortingSample sample = data.sample(i);
+    const std::vector<int32_t> input = model_input(sample), targets = model_targets(sample);
+    batch.tokens.insert(batch.tokens.end(), input.begin(), input.end());
+    batch.targets.insert(batch.targets.end(), targets.begin(), targets.end());
+    batch.n = int64_t(input.size());
+  }
+  return batch;
+}
+
+SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples) {
+  const NoGrad no_grad;
+  SortScore score;
+  score.samples = data.size() > 0 ? std::min(samples, data.size()) : samples;
+  SortingCeilings ceilings(int32_t(o.symbols), o.segment, o.stm);
+  // Evaluating draws its own random numbers, so that doing it leaves a training as it was.
+  Random random{uint64_t(o.seed) ^ 0x6576616c, 0};
+  int64_t scored = 0, correct = 0;
+  for (int64_t first = 0; first < score.samples; first += o.batch) {
+    const int64_t count = std::min(o.batch, score.samples - first);
+    const DocumentBatch batch = sorting_batch(data, first, count);
+    const BatchResult result =
+        read_documents(model, batch, o.segment, {.training = false, .random = &random}, false, 0);
+    score.loss += result.loss() * double(result.scored());
+    scored += result.scored();
+    correct += result.correct();
+    for (int64_t i = first; i < first + count; ++i) ceilings.add(data.sample(i));
+  }
+  if (scored > 0) score.loss /= double(scored), score.accuracy = double(correct) / double(scored);
+  score.ceiling_all = ceilings.all(), score.ceiling_visible = ceilings.visible();
+  return score;
+}
+
+void use_threads(int64_t threads) { omp_set_num_threads(threads > 0 ? int(threads) : omp_get_num_procs()); }
+
+}  // namespace lem

@@ -1,0 +1,44 @@
+// From the sorting task's settings to a model and its data.
+#pragma once
+
+#include <memory>
+
+#include "data/sorting_file.h"
+#include "models/documents.h"
+#include "models/infinity_former.h"
+#include "nn/optimizer.h"
+#include "tasks/sort_options.h"
+
+namespace lem {
+
+TransformerOptions transformer_options(const SortOptions& o);
+MemoryOptions memory_options(const SortOptions& o);
+Schedule schedule(const SortOptions& o);
+AdamOptions adam_options(const SortOptions& o);
+
+/// The model that the options name, its parameters packed.
+struct SortModel {
+  explicit SortModel(const SortOptions& o);
+
+  Parameters parameters;
+  std::unique_ptr<TransformerXL> model;
+};
+
+/// The samples of a split: from the file that the options name for it, or drawn.
+SortingData sorting_data(const SortOptions& o, Split split);
+/// Samples first … first + count − 1 as one batch.
+DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t count);
+
+/// What a model reaches on the first `samples` samples of a split.
+struct SortScore {
+  double loss = 0;      // nats per symbol
+  double accuracy = 0;  // share of the symbols that are named right
+  double ceiling_all = 0, ceiling_visible = 0;
+  int64_t samples = 0;
+};
+SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples);
+
+/// Sets OpenMP's threads; 0: one a core.
+void use_threads(int64_t threads);
+
+}  // namespace lem

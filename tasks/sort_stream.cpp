@@ -1,0 +1,60 @@
+#include "tasks/sort_stream.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+
+#include "tasks/sort_train.h"
+
+namespace lem {
+namespace {
+
+int64_t resident_bytes() {
+  int64_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + int64_t(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
+                 const std::function<void(const StreamReport&)>& report) {
+  const NoGrad no_grad;
+  const int64_t T = o.segment;
+  Random random{uint64_t(o.seed), 0};
+  const Stream symbols{uint64_t(o.seed), uint64_t(1) << 40};
+  State state = model.new_state(1);
+  int64_t next_report = 1;
+  while (next_report < 10 * T) next_report *= 10;
+
+  std::vector<double> milliseconds;  // of the segments since the last report
+  milliseconds.reserve(1 << 20);     // once: the process should not grow because of the bookkeeping
+  std::vector<int32_t> segment(static_cast<size_t>(T));
+  for (int64_t read = 0; read < tokens && !interrupted();) {
+    const int64_t n = std::min(T, tokens - read);
+    segment.resize(size_t(n));
+    for (int64_t i = 0; i < n; ++i)
+      segment[size_t(i)] = int32_t(symbols.bits(uint64_t(read + i)) % uint32_t(o.symbols));
+    const auto start = std::chrono::steady_clock::now();
+    model.forward(Tokens::from(segment, {1, n}, model.device()), state, {.training = false, .random = &random}, n);
+    if (n == T)
+      milliseconds.push_back(1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (milliseconds.size() == milliseconds.capacity()) milliseconds.clear();
+    read += n;
+    if (read < next_report && read < tokens) continue;
+    const std::vector<int64_t>& count = state.layers[0].memory.count;
+    report({read, median(milliseconds), resident_bytes(), int64_t(state.bytes()), count.empty() ? 0 : count[0]});
+    milliseconds.clear();
+    while (next_report <= read) next_report *= 10;
+  }
+}
+
+}  // namespace lem

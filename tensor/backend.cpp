@@ -1,0 +1,89 @@
+#include "tensor/backend.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <iterator>
+#include <vector>
+
+#include "tensor/error.h"
+
+namespace lem {
+namespace {
+
+// Every kernel's name and place in the table, in the order of kernels.h.
+enum KernelIndex : int {
+#define KERNEL(name, ...) k_##name,
+#include "tensor/kernels.h"
+#undef KERNEL
+  kKernels
+};
+
+KernelTime times[kKernels] = {
+#define KERNEL(name, ...) {#name, 0, 0},
+#include "tensor/kernels.h"
+#undef KERNEL
+};
+
+bool profiling = false;
+const Backend* timed_backend = nullptr;  // whose kernels the timed table calls
+
+/// The kernel `member` of the timed backend with a clock around it. A table of these is how profiling costs nothing
+/// when off.
+template <int index, auto member>
+struct Timed;
+template <int index, class... Args, void (*Kernels::*member)(Args...)>
+struct Timed<index, member> {
+  static void call(Args... args) {
+    const auto start = std::chrono::steady_clock::now();
+    (timed_backend->kernels.*member)(args...);
+    timed_backend->synchronize();
+    times[index].calls += 1;
+    times[index].seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+};
+
+const Backend& timed(const Backend& wrapped) {
+  static Backend table;
+  table = wrapped;
+  timed_backend = &wrapped;
+#define KERNEL(name, ...) table.kernels.name = &Timed<k_##name, &Kernels::name>::call;
+#include "tensor/kernels.h"
+#undef KERNEL
+  return table;
+}
+
+}  // namespace
+
+const Backend& backend(Device device) {
+  const Backend* found = device == Device::cpu    ? &cpu::backend()
+                         : device == Device::simt ? simt::backend()
+                                                  : cuda::backend();
+  check(found != nullptr, "[device] this build has no {} backend; use --device cpu", name(device));
+  return profiling ? timed(*found) : *found;
+}
+
+const char* name(Device device) { return device == Device::cpu ? "cpu" : device == Device::simt ? "simt" : "cuda"; }
+
+Device parse_device(const char* text) {
+  for (Device device : {Device::cpu, Device::simt, Device::cuda})
+    if (std::strcmp(text, name(device)) == 0) return device;
+  fail("[device] unknown device: got \"{}\", expected cpu, simt or cuda", text);
+}
+
+void profile_kernels(bool on) {
+  profiling = on;
+  if (on)
+    for (KernelTime& t : times) t.calls = 0, t.seconds = 0;
+}
+
+const KernelTime* kernel_times(int* count) {
+  static KernelTime sorted[kKernels];
+  std::copy(std::begin(times), std::end(times), sorted);
+  std::sort(std::begin(sorted), std::end(sorted),
+            [](const KernelTime& a, const KernelTime& b) { return a.seconds > b.seconds; });
+  *count = int(std::count_if(std::begin(sorted), std::end(sorted), [](const KernelTime& t) { return t.calls > 0; }));
+  return sorted;
+}
+
+}  // namespace lem

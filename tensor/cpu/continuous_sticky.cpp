@@ -1,0 +1,96 @@
+// Sticky memories (model.md §2): where did the previous segment look, and at which points is the old signal read next.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "tensor/backend.h"
+#include "tensor/cpu/simd.h"
+#include "tensor/cpu/special.h"
+
+namespace lem::cpu {
+
+/// Edge k of `bins` equal bins of [0, 1]; the outer two stand a little outside, so that a density on the rim counts.
+static double bin_edge(int64_t k, int64_t bins) {
+  return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
+}
+
+// mass[k] = Σ_i Φ((e_{k+1} − μ_i)/σ_i) − Φ((e_k − μ_i)/σ_i)
+//
+// The sum over densities is taken at the edges, below[e] = Σ_i Φ((e − μ_i)/σ_i), in double, and differenced once at the
+// end. Only edges within kReach σ of μ need Φ: it is 0 (to 1e-9) before them and 1 after them, and the ones are
+// counted, not evaluated: ones[e] densities are done at edge e, and a running sum adds them to all edges from there on.
+void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int64_t bins) {
+  const real reach = kDouble ? 9 : 6;
+  std::vector<real> edge(bins + 1);
+  for (int64_t e = 0; e <= bins; ++e) edge[e] = real(bin_edge(e, bins));
+#pragma omp parallel for num_threads(threads_for(B* n* bins))
+  for (int64_t b = 0; b < B; ++b) {
+    const real *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
+    std::vector<double> below(bins + 1), ones(bins + 2);
+    for (int64_t i = 0; i < n; ++i) {
+      const real sigma = std::sqrt(sigma2[i]), inverse = 1 / sigma;
+      const real left = (mu[i] - reach * sigma) * real(bins), right = (mu[i] + reach * sigma) * real(bins);
+      // NaN compares false and takes every edge, so that it is seen.
+      const int64_t first = left > 1 ? int64_t(std::min(left, real(bins))) : 0;
+      const int64_t last = right < real(bins) - 1 ? int64_t(std::max(right, real(-1))) + 1 : bins;  // inclusive
+#pragma omp simd
+      for (int64_t e = first; e <= last; ++e) below[e] += normal_cdf((edge[e] - mu[i]) * inverse);
+      ones[last + 1] += 1;
+    }
+    std::partial_sum(ones.begin(), ones.end(), ones.begin());
+    for (int64_t k = 0; k < bins; ++k) {
+      const double inside = (below[k + 1] + ones[k + 1]) - (below[k] + ones[k]);
+      mass[b * bins + k] = real(inside < 0 ? 0 : inside);  // rounding may leave −1e-9; NaN passes
+    }
+  }
+}
+
+/// The R bins of one batch row, ascending, drawn with the given masses (bins), whose sum is `total`.
+static void draw_bins(std::vector<int64_t>& drawn, const real* mass, double total, StickyDraw draw, Stream stream,
+                      int64_t first_draw, int64_t bins) {
+  const int64_t R = int64_t(drawn.size());
+  // Heights x_i in [0, total), ascending: stratified ones are R even steps from one random offset, multinomial ones R
+  // independent draws.
+  std::vector<double> x(R);
+  const double offset = stream.uniform(first_draw);
+  for (int64_t i = 0; i < R; ++i)
+    x[i] = total * (draw == StickyDraw::stratified ? (double(i) + offset) / double(R) : stream.uniform(first_draw + i));
+  if (draw == StickyDraw::multinomial) std::sort(x.begin(), x.end());
+  // Bin k covers the heights from mass[0] + … + mass[k−1] up to that plus mass[k].
+  int64_t last = bins - 1;
+  while (!(mass[last] > 0)) --last;
+  double top = 0;
+  for (int64_t k = 0, i = 0; k <= last; ++k) {
+    top += mass[k];
+    while (i < R && (x[i] < top || k == last)) drawn[i++] = k;
+  }
+}
+
+// Draws of batch row b: 2R of them from 2R·b on, the first R for the bins (stratified: one of them), the rest for the
+// places inside the bins.
+void sticky_points(real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place,
+                   Stream stream, int64_t B, int64_t bins, int64_t R) {
+  std::vector<int64_t> drawn(R);
+  for (int64_t b = 0; b < B; ++b) {
+    const real* mass_b = mass + b * bins;  // (bins)
+    real* u = points + b * R;              // (R)
+    double total = 0;
+    for (int64_t k = 0; k < bins; ++k) total += mass_b[k];
+    fallbacks[b] = !(total > 0 && std::isfinite(total));
+    if (fallbacks[b]) {
+      for (int64_t i = 0; i < R; ++i) u[i] = real(double(i + 1) / double(R));
+      continue;
+    }
+    draw_bins(drawn, mass_b, total, draw, stream, 2 * R * b, bins);
+    for (int64_t i = 0; i < R; ++i) {
+      const double within = place == StickyPlace::left     ? 0
+                            : place == StickyPlace::centre ? 0.5
+                                                           : stream.uniform(2 * R * b + R + i);
+      u[i] = real((double(drawn[i]) + within) / double(bins));
+    }
+    if (place == StickyPlace::uniform) std::sort(u, u + R);
+  }
+}
+
+}  // namespace lem::cpu

@@ -1,0 +1,28 @@
+// The caching pool: one per device. A training step allocates and frees the same sizes again and again; a freed buffer
+// waits in the bucket of its exact size for the next one who asks. Buffers are never zero-filled. With the address
+// sanitizer nothing is cached, so that it sees every buffer's true ends; in debug builds new buffers are filled with
+// NaN.
+#pragma once
+
+#include <cstddef>
+
+#include "tensor/backend.h"
+
+namespace lem {
+
+struct PoolCounters {
+  size_t in_use = 0;  // bytes held by live tensors
+  size_t cached = 0;  // bytes waiting in buckets
+  size_t peak = 0;    // most bytes in use at once since reset_pool_peak
+};
+
+/// A buffer of at least `bytes`; on exhaustion gives the cache back, tries once more, then an Error with asked / used /
+/// limit.
+void* pool_allocate(Device device, size_t bytes);
+void pool_release(Device device, void* p, size_t bytes);
+PoolCounters pool_counters(Device device);
+void reset_pool_peak(Device device);
+/// Returns every cached buffer to the system.
+void pool_trim(Device device);
+
+}  // namespace lem

@@ -1,0 +1,190 @@
+#include "tasks/sort_options.h"
+
+#include <array>
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <set>
+
+#include "data/files.h"
+#include "tests/scratch.h"
+
+using namespace lem;
+using Catch::Contains;
+
+namespace {
+
+/// Parses flags; `use` receives them.
+template <class Use>
+auto with_flags(std::vector<std::string> arguments, Use use) {
+  CLI::App app;
+  SortFlags flags;
+  flags.add_to(app);
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(arguments);
+  return use(flags);
+}
+
+SortOptions resolve(const std::vector<std::string>& arguments) {
+  return with_flags(arguments, [](const SortFlags& flags) { return flags.resolve(); });
+}
+
+std::string refusal(const std::vector<std::string>& arguments) {
+  return error_of([&] { resolve(arguments); });
+}
+
+}  // namespace
+
+TEST_CASE("the defaults are the demo, and every preset is possible for both models", "[options]") {
+  SortOptions defaults, demo = preset_options("demo", "infinity");
+  CHECK(to_json(option_table(defaults)) == to_json(option_table(demo)));
+  for (const std::string preset : {"demo", "paper-4000", "paper-8000", "paper-16000"})
+    for (const std::string model : {"infinity", "transformer-xl"}) {
+      const SortOptions options = preset_options(preset, model);
+      CHECK_NOTHROW(validate(options));
+      CHECK(options.model == model);
+      CHECK(options.preset == preset);
+      CHECK(options.out == "runs/" + preset + "/" + model);
+    }
+  CHECK(preset_options("demo", "transformer-xl").stm == preset_options("demo", "infinity").stm);
+  CHECK(preset_options("paper-8000", "transformer-xl").stm == 2048);
+  CHECK(preset_options("paper-8000", "infinity").stm == 1024);
+  CHECK(preset_options("paper-8000", "infinity").length == 8000);
+  // One step per batch at 2e-4 · √segments; the demo's 1e-3 · √8.
+  for (const auto& [preset, base] :
+       {std::pair{"demo", 1e-3}, {"paper-4000", 2e-4}, {"paper-8000", 2e-4}, {"paper-16000", 2e-4}}) {
+    const SortOptions o = preset_options(preset, "infinity");
+    const double segments = std::ceil(double(o.length + 1 + o.symbols) / double(o.segment));
+    CHECK(std::abs(o.lr / (base * std::sqrt(segments)) - 1) <= 0.011);
+  }
+  CHECK_THAT(error_of([] { preset_options("paper", "infinity"); }),
+             Contains("[options] preset: got paper, expected one of demo, paper-4000, paper-8000, paper-16000"));
+}
+
+TEST_CASE("names in the table are unique and fit for flags and files", "[options]") {
+  SortOptions options;
+  std::set<std::string> names;
+  for (const Option& option : option_table(options)) {
+    CHECK(names.insert(option.name).second);
+    CHECK(option.name.find('_') == std::string::npos);
+    CHECK(!option.help.empty());
+    CHECK(!option.group.empty());
+  }
+}
+
+TEST_CASE("every field of the settings is in the table", "[options]") {
+  // Sorted by address, each field must begin where the one before it ends, but for alignment.
+  SortOptions options;
+  std::vector<std::array<size_t, 3>> fields;  // address, size, alignment
+  for (const Option& option : option_table(options))
+    std::visit(
+        [&](auto* p) {
+          fields.push_back({reinterpret_cast<size_t>(p), sizeof(*p), alignof(decltype(*p))});
+        },
+        option.value);
+  std::sort(fields.begin(), fields.end());
+  fields.push_back({reinterpret_cast<size_t>(&options) + sizeof(options), 0, alignof(SortOptions)});
+  size_t end = reinterpret_cast<size_t>(&options);
+  for (const auto& [address, size, alignment] : fields) {
+    CHECK(address == (end + alignment - 1) / alignment * alignment);
+    end = address + size;
+  }
+}
+
+TEST_CASE("flag over file over preset", "[options]") {
+  const ScratchFolder folder;
+  const std::string path = folder / "c.json";
+  std::ofstream(path) << R"({"preset": "paper-4000", "heads": 10, "lr": 1e-3})";
+  SortOptions o = resolve({"--config", path, "--lr", "3e-3"});
+  CHECK(o.preset == "paper-4000");  // the file's preset is the base
+  CHECK(o.length == 4000);
+  CHECK(o.stm == 1024);
+  CHECK(o.heads == 10);
+  CHECK(o.lr == 3e-3);
+  o = resolve({"--config", path, "--preset", "paper-8000", "--model", "transformer-xl"});
+  CHECK(o.length == 8000);  // the flag's preset wins over the file's
+  CHECK(o.stm == 2048);
+  CHECK(o.heads == 10);
+  CHECK(o.lr == 1e-3);
+  CHECK(resolve({}).length == 500);
+  CHECK(resolve({"--stm", "32", "--sticky", "--no-gate", "--mu0", "0.5"}).mu0 == 0.5);
+}
+
+TEST_CASE("a saved configuration is read back whole", "[options]") {
+  const ScratchFolder folder;
+  const SortOptions before =
+      resolve({"--preset", "paper-16000", "--heads", "4", "--widths", "0.1,0.2,0.3,0.4", "--mu0", "0.25", "--sticky",
+               "--no-padding", "--density", "parabola", "--data", "a.txt", "--seed", "123456789012345", "--lr", "0.1"});
+  save_options(folder / "config.json", before);
+  SortOptions copy = before, after = resolve({"--config", folder / "config.json"});
+  CHECK(to_json(option_table(copy)) == to_json(option_table(after)));
+  SortOptions direct = options_from_json(read_config(folder / "config.json"), "config.json");
+  CHECK(to_json(option_table(copy)) == to_json(option_table(direct)));
+  CHECK_THAT(error_of([&] { save_options(folder / "none/config.json", before); }), Contains("No such file"));
+}
+
+TEST_CASE("impossible settings are refused", "[options]") {
+  CHECK_THAT(refusal({"--width", "65"}),
+             Contains("[options] width must be heads times an integer: got width 65 and 4 heads; try width 64"));
+  CHECK_THAT(refusal({"--width", "3", "--heads", "3"}), Contains("width must be even"));
+  CHECK_THAT(refusal({"--heads", "100"}), Contains("got width 64 and 100 heads; try width 100"));
+  CHECK_THAT(refusal({"--N", "63"}), Contains("got N = 63 and 2 widths; try N = 64"));
+  CHECK(refusal({"--N", "63", "--model", "transformer-xl"}) == "(no error)");
+  CHECK(refusal({"--N", "63", "--basis", "sine"}) == "(no error)");
+  CHECK_THAT(refusal({"--tau", "1"}), Contains("--tau: got 1, expected a number in (0, 1)"));
+  CHECK_THAT(refusal({"--tau", "0"}), Contains("--tau: got 0, expected a number in (0, 1)"));
+  CHECK_THAT(refusal({"--lambda", "0"}), Contains("--lambda: got 0, expected a number > 0"));
+  CHECK_THAT(refusal({"--dropout", "1"}), Contains("--dropout: got 1, expected a number in [0, 1)"));
+  CHECK_THAT(refusal({"--symbols", "1"}), Contains("--symbols: got 1, expected an integer in [2, 10000]"));
+  CHECK_THAT(refusal({"--segment", "0"}), Contains("--segment: got 0"));
+  CHECK_THAT(refusal({"--stm", "-1"}), Contains("--stm: got -1"));
+  CHECK_THAT(refusal({"--steps", "0"}), Contains("--steps: got 0"));
+  CHECK_THAT(refusal({"--model", "infinty"}), Contains("did you mean infinity?"));
+  CHECK_THAT(refusal({"--preset", "paper-400"}), Contains("did you mean paper-4000?"));
+  CHECK_THAT(refusal({"--parameters", "moments", "--basis", "power"}), Contains("parameters moments: got basis power"));
+  CHECK_THAT(refusal({"--density", "gibbs", "--sticky"}), Contains("sticky: got density gibbs"));
+  CHECK_THAT(refusal({"--weight-decay", "0.1"}), Contains("weight-decay: got 0.1 with optimiser adam"));
+  CHECK(refusal({"--weight-decay", "0.1", "--optimiser", "adamw"}) == "(no error)");
+  CHECK_THAT(refusal({"--warmup", "1001"}), Contains("warmup: got 1001, expected at most the 1000 steps"));
+  CHECK_THAT(refusal({"--schedule", "inverse-sqrt"}), Contains("got warmup 0, expected at least 1"));
+  CHECK_THAT(refusal({"--same-length", "--stm", "0"}), Contains("same-length"));
+  CHECK_THAT(refusal({"--out", ""}), Contains("out: got nothing"));
+  SortOptions o;
+  o.tau = std::nan("");
+  CHECK_THAT(error_of([&] { validate(o); }), Contains("[options] tau: got nan, expected a number in (0, 1)"));
+}
+
+TEST_CASE("on top of a checkpoint only what it leaves open may change", "[options]") {
+  const SortOptions saved = resolve({"--heads", "8", "--steps", "50"});
+  const auto over = [&](const std::vector<std::string>& arguments, Scope fixed) {
+    return with_flags(arguments, [&](const SortFlags& flags) { return flags.resolve_over(saved, fixed); });
+  };
+  CHECK(over({"--threads", "1", "--heads", "8"}, Scope::training).threads == 1);
+  CHECK(over({}, Scope::training).steps == 50);
+  const std::string message = error_of([&] { over({"--heads", "4", "--lr", "1", "--threads", "3"}, Scope::training); });
+  CHECK_THAT(message, Contains("heads: 8 in the checkpoint, 4 asked for") &&
+                          Contains("lr: 0.0028 in the checkpoint, 1 asked for") && !Contains("threads"));
+  CHECK(over({"--stm", "128", "--lr", "1"}, Scope::weights).stm == 128);
+  CHECK_THAT(error_of([&] {
+               over({"--preset", "paper-4000"}, Scope::weights);
+             }),
+             Contains("preset: demo in the checkpoint, paper-4000 asked for"));
+  CHECK_THAT(error_of([&] { over({"--segment", "0"}, Scope::weights); }), Contains("--segment: got 0"));
+}
+
+TEST_CASE("a checkpoint's configuration is checked like any other", "[options]") {
+  CHECK_THAT(error_of([] {
+               options_from_json({{"heads", 0}}, "last.safetensors");
+             }),
+             Contains("[options] last.safetensors: \"heads\": got 0"));
+  CHECK_THAT(error_of([] { options_from_json({{"heads", 3}}, "last.safetensors"); }), Contains("width must be heads"));
+  CHECK_THAT(error_of([] { options_from_json("x", "last.safetensors"); }), Contains("got string"));
+}
+
+TEST_CASE("the sorting task's help shows defaults of demo and paper", "[options]") {
+  CLI::App app;
+  SortFlags flags;
+  flags.add_to(app);
+  const std::string help = app.help();
+  CHECK_THAT(help, Contains("[500; paper: 4000, 8000, 16000]") && Contains("[2; paper: 3]") &&
+                       Contains("runs/PRESET/MODEL") && Contains("[demo]") && Contains("[0.75]"));
+}
