@@ -103,14 +103,15 @@ class Block {
   auto inside(Body body) -> decltype(body()) {
     in_kernel_ = false;
     try {
-      const auto leave = [this](auto... result) {
+      if constexpr (std::is_void_v<decltype(body())>) {
+        body();
         in_kernel_ = true;
-        return (result, ...);
-      };
-      if constexpr (std::is_void_v<decltype(body())>)
-        return body(), void(leave(0));
-      else
-        return leave(body());
+        return;
+      } else {
+        const auto result = body();
+        in_kernel_ = true;
+        return result;
+      }
     } catch (const Failure&) {
     }
     Fiber::abandon_for(scheduler_);

@@ -63,8 +63,8 @@ cublasStatus_t refuse(cublasStatus_t status, const std::string& text) {
 }
 
 std::map<cublasHandle_t, std::unique_ptr<Handle>>& handles() {
-  static std::map<cublasHandle_t, std::unique_ptr<Handle>> all;
-  return all;
+  static auto* all = new std::map<cublasHandle_t, std::unique_ptr<Handle>>;
+  return *all;
 }
 
 Handle* find(cublasHandle_t handle) {

@@ -45,13 +45,13 @@ class Fiber {
     __builtin_prefetch(static_cast<char*>(sp_) + 128);
   }
   bool holds(uintptr_t address) const { return address - low_ < size_; }
-  /// Is it in the page below the stack, where an overflowing stack ends up?
+  /// Is it in the pages below the stack, where an overflowing stack ends up?
   bool guard_holds(uintptr_t address) const { return low_ != 0 && address < low_ && low_ - address <= kGuard; }
   void* sanitizer_handle() const { return tsan_; }
   /// Learns the bounds and the sanitizer's handle of the CPU thread's own stack.
   void adopt_current_stack();
 
-  static constexpr size_t kGuard = 4096;
+  static constexpr size_t kGuard = 64 * 1024;  // a frame larger than that could jump over it
   static constexpr size_t kStack = (SIMT_WITH_ASAN || SIMT_WITH_TSAN ? 256 : 128) * 1024;
 
  private:

@@ -83,9 +83,10 @@ void check_configuration(const Launch& l, const void* kernel) {
 }
 
 int workers() {
-  static const int n =
-      std::max(1, environment("SIMT_WORKERS", 0) > 0 ? environment("SIMT_WORKERS", 0) : omp_get_max_threads());
-  return SIMT_WITH_TSAN ? 1 : n;
+  // At most 16 by default: each keeps up to 1,024 stacks, and the system counts its mappings.
+  static const int chosen = environment("SIMT_WORKERS", 0),
+                   n = chosen > 0 ? chosen : std::min(16, omp_get_max_threads());
+  return SIMT_WITH_TSAN ? 1 : std::max(1, n);
 }
 
 // --- all blocks of a launch

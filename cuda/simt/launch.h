@@ -50,8 +50,8 @@ void allow_shared(const void* kernel, size_t bytes);
 /// Runs all blocks, on all cores; an lem::Error for the first thing that a thread did wrong.
 void run(Launch& launch);
 
-/// Threads of the CPU that run blocks: SIMT_WORKERS, or all cores (one, with the thread sanitizer: it needs no real
-/// concurrency).
+/// Threads of the CPU that run blocks: SIMT_WORKERS, or all cores up to 16 (one, with the thread sanitizer: it needs no
+/// real concurrency).
 int workers();
 
 }  // namespace simt

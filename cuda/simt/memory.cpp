@@ -52,8 +52,8 @@ void place(Allocation& a, size_t bytes, uintptr_t pages, size_t page_bytes, Site
 }  // namespace
 
 Memory& Memory::instance() {
-  static Memory memory;
-  return memory;
+  static Memory* memory = new Memory;  // never destroyed, as the queues
+  return *memory;
 }
 
 Memory::Memory() : limit_(default_limit()) {

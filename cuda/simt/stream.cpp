@@ -22,8 +22,8 @@ bool launch_blocking() {
 }  // namespace
 
 Queues& Queues::instance() {
-  static Queues queues;
-  return queues;
+  static Queues* queues = new Queues;  // never destroyed: destructors at the program's end may still free device memory
+  return *queues;
 }
 
 Queues::Queues() { create(true); }

@@ -71,8 +71,7 @@ void Block::check_agreement(unsigned linear) {
   if (o.wait == t.wait && o.mask == t.mask && same_place) return;
   fail("warp divergence", t.site,
        fmt::format("this lane is at {} with the mask {:#010x}, but {}, which that mask names, waits at {}:{} in {} "
-                   "with the mask "
-                   "{:#010x}; all lanes of a mask must meet in the same operation with the same mask",
+                   "with the mask {:#010x}; all lanes of a mask must meet in the same operation with the same mask",
                    name(t.wait), t.mask, thread_name(other), o.site.file_name(), o.site.line(), name(o.wait), o.mask));
 }
 
