@@ -97,7 +97,8 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
   const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), N = keys.dim(1);
   const HeadSoftmax attention{T, N, heads, C / heads};
   const int64_t n = heads * T;
-  Variable y = result("moment_density", {2, B, heads, T}, {&q, &keys});
+  const Variable centres(basis.a);
+  Variable y = result("moment_density", {2, B, heads, T}, {&q, &keys, &centres});
   const Tensor p({heads, T, N}, y.device()), row({2, n}, y.device());
   const Backend& device = backend(y.device());
   for (int64_t b = 0; b < B; ++b) {
@@ -137,7 +138,8 @@ Variable continuous_attention(const Variable& density, const Variable& values, c
         basis.N(), density.shape().str(), values.shape().str());
   const int64_t B = density.dim(1), H = density.dim(2), T = density.dim(3), C = values.dim(2);
   const ContinuousAttention s{.B = B, .T = T, .H = H, .D = C / H, .density = kind};
-  Variable z = result("continuous_attention", {B, T, C}, {&density, &values});
+  const Variable centres(basis.a);
+  Variable z = result("continuous_attention", {B, T, C}, {&density, &values, &centres});
   on(z.device()).continuous_attention_forward(z.data(), density.data(), values.data(), basis.view(), s);
   return tape().record("continuous_attention", z, [=](const Tensor& dz) {
     Tensor dd(density.shape(), dz.device()), dv(values.shape(), dz.device());
@@ -171,7 +173,8 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
                   .stride_a = T * G,
                   .stride_b = D,
                   .stride_c = D};
-  Variable z = result("gibbs_attention", q.shape(), {&q, &keys, &values});
+  const Variable constant(log_weights);
+  Variable z = result("gibbs_attention", q.shape(), {&q, &keys, &values, &constant});
   const Tensor p({heads, T, G}, z.device());
   for (int64_t b = 0; b < B; ++b) {
     attention.forward(p, q.data() + b * T * C, keys.data() + b * G * C, log_weights.data());

@@ -57,7 +57,8 @@ Variable bias_act(const Variable& x, const Variable& bias, Activation act, Dropo
 Variable weighted_sum(const Variable& x, const Tensor& weights) {
   check(weights.shape() == x.shape(), "[weighted_sum] weights {} do not fit x {}", weights.shape().str(),
         x.shape().str());
-  Variable y = result("weighted_sum", {1}, {&x});
+  const Variable constant(weights);
+  Variable y = result("weighted_sum", {1}, {&x, &constant});
   on(y.device())
       .gemm(y.data(), weights.data(), x.data(), {.m = 1, .n = 1, .k = x.numel(), .lda = x.numel(), .ldb = 1, .ldc = 1});
   return tape().record("weighted_sum", y, [weights, gx = x.slot()](const Tensor& dy) {

@@ -35,6 +35,9 @@ Variable relative_attention(const Variable& q, const Variable& k, const Variable
   Variable y = result("relative_attention", q.shape(), {&q, &k, &v, &r, &u, &w});
   const Tensor lse({B, H, T}, y.device());
   const Tokens first_key = options.first_key;
+  check(!first_key.defined() || (first_key.shape() == Shape({B}) && first_key.device() == y.device()),
+        "[relative_attention] first_key must be ({}) on {}: got {} on {}", B, name(y.device()), first_key.shape().str(),
+        first_key.defined() ? name(first_key.device()) : "");
   on(y.device())
       .relative_attention_forward(y.data(), lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(), w.data(),
                                   first_key.data(), s);

@@ -1,6 +1,7 @@
 #include "autograd/variable.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lem {
 
@@ -79,10 +80,11 @@ void Tape::backward(const Variable& loss) {
   const bool on_tape = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.y == loss.slot(); });
   check(on_tape, "[backward] the tape no longer holds this loss: backward was already called; compute the loss again");
 
+  std::vector<Node> nodes = std::exchange(nodes_, {});  // so that the tape is empty afterwards, also after an error
   loss.slot()->add(full(loss.shape(), 1, loss.device()));
-  while (!nodes_.empty()) {
-    Node node = std::move(nodes_.back());
-    nodes_.pop_back();
+  while (!nodes.empty()) {
+    Node node = std::move(nodes.back());
+    nodes.pop_back();
     if (!node.y->made()) continue;  // nothing that the loss depends on
     touched_.clear();
     const Tensor dy = node.y->take();
@@ -91,7 +93,7 @@ void Tape::backward(const Variable& loss) {
     for (const Gradient* slot : touched_) {
       const int64_t bad = count_nonfinite(slot->value());
       check(bad == 0, "[anomaly] backward of {} made {} values that are not finite, in a gradient of shape {}",
-            node.where, bad, slot->value().shape().str());
+            node.where.empty() ? node.op : node.where, bad, slot->value().shape().str());
     }
   }
 }

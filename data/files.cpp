@@ -91,6 +91,14 @@ int open_partial(const std::string& partial, const std::string& path) {
   }
 }
 
+/// fsync, begun again when a signal (Ctrl-C) breaks into it.
+bool force(int descriptor) {
+  int result = 0;
+  do result = ::fsync(descriptor);
+  while (result != 0 && errno == EINTR);
+  return result == 0;
+}
+
 }  // namespace
 
 void fail_file(std::string_view verb, const std::string& path, int code) {
@@ -139,7 +147,7 @@ void AtomicFile::write(const void* data, size_t size) {
 void AtomicFile::commit() {
   check(descriptor_ >= 0, "[files] second commit of {}: the file is finished; open a new AtomicFile", path_);
   flush();
-  if (::fsync(descriptor_) != 0) fail_file("write", path_, errno);
+  if (!force(descriptor_)) fail_file("write", path_, errno);
   // The rename comes before the close, so that the lock covers it. The close cannot lose anything after the fsync.
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail_file("write", path_, errno);
   ::close(std::exchange(descriptor_, -1));
@@ -180,8 +188,8 @@ void sync_folder(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail_file("write to the folder", path, errno);
   const Closing closing{descriptor};
-  // Some file systems have no such operation for folders and say so with EINVAL; they order renames themselves.
-  if (::fsync(descriptor) != 0 && errno != EINVAL) fail_file("write to the folder", path, errno);
+  // Some file systems have no such operation for folders and say so; they order renames themselves.
+  if (!force(descriptor) && errno != EINVAL && errno != ENOTSUP) fail_file("write to the folder", path, errno);
 }
 
 std::string parent_folder(const std::string& path) {

@@ -17,11 +17,11 @@ State InfinityFormer::new_state(int64_t B) const {
 
 // X = what left the short-term memory;  coeffs ← contraction of the old signal to [0, τ], and X behind it (equations in
 // nn/continuous_memory)
-void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<uint8_t>& valid,
+void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
                            const Pass& pass) {
   const NameScope scope("memory");
   const Tensor points = points_for_update ? points_for_update(l) : Tensor();
-  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, valid, *pass.random, points);
+  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, newcomers, *pass.random, points);
 }
 
 //   z = concat_heads(a) W_o + Z_LTM,   Z_LTM = concat_heads( E_p[V̄(t)] ) W_out

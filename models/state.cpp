@@ -50,8 +50,10 @@ void add_state(SafetensorsWriter& writer, const State& state) {
     const std::string name = fmt::format("state.{}.", l);
     add_integers(writer, name + "filled", memory.filled);
     add_integers(writer, name + "count", memory.count);
-    for (size_t i = 0; i < memory.history.size(); ++i)
+    for (size_t i = 0; i < memory.history.size(); ++i) {
       add_integers(writer, fmt::format("{}history.{}.filled", name, i), memory.history[i].filled);
+      add_integers(writer, fmt::format("{}history.{}.newcomers", name, i), memory.history[i].newcomers);
+    }
   }
   visit_tensors(state, [&](const std::string& name, const Tensor& tensor) {
     if (tensor.defined()) add_tensor(writer, name, tensor);
@@ -73,6 +75,7 @@ State read_state(const SafetensorsFile& file, const TransformerXL& model, Device
     for (size_t i = 0; file.contains(fmt::format("{}history.{}.X", name, i)); ++i) {
       memory.history.emplace_back();
       read_integers(file, fmt::format("{}history.{}.filled", name, i), memory.history.back().filled, B);
+      read_integers(file, fmt::format("{}history.{}.newcomers", name, i), memory.history.back().newcomers, B);
     }
   }
   visit_tensors(state, [&](const std::string& name, Tensor& tensor) {

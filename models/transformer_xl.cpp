@@ -122,9 +122,9 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
     const int64_t n = memory.recent.dim(1), kept = std::min(n, options_.stm);
     stm = slice_time(memory.recent, n - kept, kept);
     if (n > kept) {
-      std::vector<uint8_t> valid(state.valid.size());
-      for (size_t b = 0; b < valid.size(); ++b) valid[b] = state.valid[b] > kept;
-      leave(l, memory, slice_time(memory.recent, 0, n - kept), valid, pass);
+      std::vector<int64_t> newcomers;
+      for (int64_t valid : state.valid) newcomers.push_back(std::clamp<int64_t>(valid - kept, 0, n - kept));
+      leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers, pass);
     }
   }
   const int64_t S = stm.defined() ? stm.dim(1) : 0;
@@ -145,13 +145,15 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
   if (Tq == 0) return {};
 
   const Variable x_q = last_steps(x, Tq);
+  // Named, because streams of random numbers are handed out in the order of these lines.
+  const Dropout drop_z = pass.dropout(options_.dropout), drop_inner = pass.dropout(options_.dropout);
+  const Dropout drop_f = pass.dropout(options_.dropout);
   if (!options_.pre_norm) {
-    const Variable y = layer.norm1(x_q, z, {}, pass.dropout(options_.dropout));
-    return layer.norm2(y, layer.ff(y, pass.dropout(options_.dropout)), layer.ff.b2, pass.dropout(options_.dropout));
+    const Variable y = layer.norm1(x_q, z, {}, drop_z);
+    return layer.norm2(y, layer.ff(y, drop_inner), layer.ff.b2, drop_f);
   }
-  const Variable y = add(x_q, dropout(z, pass.dropout(options_.dropout)));
-  const Variable f = layer.ff(layer.norm2(y), pass.dropout(options_.dropout));
-  return add(y, bias_act(f, layer.ff.b2, Activation::identity, pass.dropout(options_.dropout)));
+  const Variable y = add(x_q, dropout(z, drop_z));
+  return add(y, bias_act(layer.ff(layer.norm2(y), drop_inner), layer.ff.b2, Activation::identity, drop_f));
 }
 
 const Tensor& TransformerXL::positions(int64_t K) {

@@ -29,7 +29,7 @@ struct LayerState {
 };
 struct State {
   std::vector<LayerState> layers;
-  std::vector<int64_t> valid;  // (B): how many of the last steps of `recent` belong to the row's current document
+  std::vector<int64_t> valid;  // (B): steps read of the row's current document; older ones in `recent` are another's
 
   State clone() const;
   /// A new document starts in row b: nothing of the old one will be seen there.
@@ -64,9 +64,10 @@ class TransformerXL {
     FeedForward ff;
     Variable u, w;  // (H, D)
   };
-  /// Hook: `leaving` (B, n, C) have left the short-term memory; rows where `valid` is 0 hold nothing of the current
-  /// document.
-  virtual void leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<uint8_t>& /*valid*/, const Pass&) {}
+  /// Hook: `leaving` (B, n, C) have left the short-term memory; of row b's only the last newcomers[b] are its current
+  /// document's.
+  virtual void leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<int64_t>& /*newcomers*/,
+                     const Pass&) {}
   /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. a (B, Tq, C): the heads' outputs; q (B, T,
   /// C): all queries.
   virtual Variable attention_output(int l, LayerState&, const Variable& a, const Variable& /*q*/, Output&) {

@@ -49,7 +49,7 @@ static Basis make_gaussians(int64_t N, const std::vector<double>& widths) {
   const int64_t centres = N / W;
   for (int64_t c = 0; c < centres; ++c)
     for (double width : widths) {
-      basis.a.push_back(centres == 1 ? 0.5 : double(c) / double(centres - 1));
+      basis.a.push_back(centres == 1 ? 0.0 : double(c) / double(centres - 1));
       basis.b.push_back(width);
     }
   return basis;

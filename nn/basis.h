@@ -27,7 +27,7 @@ struct Basis {
 
 /// N basis functions of one kind. `widths` are the Gaussians' Σ and must be empty for the other kinds.
 /// Gaussians: centres linspace(0, 1, N/|Σ|), each with every width of Σ in turn: (m_1, s_1), (m_1, s_2), …, (m_2, s_1),
-/// … A single centre stands at ½, the middle of the signal.
+/// … A single centre stands at 0, as linspace(0, 1, 1) has it.
 Basis make_basis(BasisKind kind, int64_t N, const std::vector<double>& widths = {});
 
 const char* name(BasisKind kind);

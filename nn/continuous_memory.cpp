@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "nn/ridge.h"
 
@@ -61,27 +62,25 @@ void MemoryState::clear_row(int64_t b) {
     on(t.device()).fill(row.data(), 0, row.numel());
   };
   clear(coeffs), clear(base);
-  // An emptied row of the history enters again as zeros into an empty row: it stays zero.
-  for (Update& u : history) clear(u.X), clear(u.after), u.filled[size_t(b)] = 0;
-  if (density.defined()) {  // (2, B, H, T): zero variance has no mass, so the next points are uniform
-    density = density.clone();
-    for (int half : {0, 1}) {
-      const Tensor rows =
-          density.slice(half, half + 1).reshape({density.dim(1), density.dim(2) * density.dim(3)}).slice(b, b + 1);
-      on(density.device()).fill(rows.data(), 0, rows.numel());
-    }
+  // The row's densities stay: where they send the next update's points does not matter, as the old signal there is
+  // zero.
+  for (Update& u : history) {  // done again, these updates leave the row empty
+    clear(u.X), clear(u.after);
+    u.filled[size_t(b)] = 0, u.newcomers[size_t(b)] = 0;
   }
   filled[size_t(b)] = 0;
   count[size_t(b)] = 0;
 }
 
 size_t MemoryState::bytes() const {
-  int64_t n = 0;
-  const auto add = [&n](const Tensor& t) { n += t.defined() ? t.numel() : 0; };
-  add(coeffs), add(density);
-  if (base.defined() && base.storage() != coeffs.storage()) add(base);
+  std::set<const Storage*> counted;  // coefficients are shared between coeffs and the history
+  size_t n = 0;
+  const auto add = [&](const Tensor& t) {
+    if (t.defined() && counted.insert(t.storage().get()).second) n += size_t(t.numel()) * sizeof(real);
+  };
+  add(coeffs), add(density), add(base);
   for (const Update& u : history) add(u.X), add(u.points), add(u.after);
-  return size_t(n) * sizeof(real);
+  return n;
 }
 
 // ---- the module
@@ -142,26 +141,55 @@ const ContinuousMemory::Operators& ContinuousMemory::operators(int64_t L) {
 
 // Empty row:   coeffs = G_firstᵀ X
 // Filled row:  coeffs = G_oldᵀ Ψ(u) coeffs_old + G_newᵀ X,  with uniform u the first product is A coeffs_old   [=]
-// where X has passed the gate. An empty row's coeffs_old is zero, so only the operator that meets X differs between
-// rows.
+// where X has passed the gate.
 Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variable& old) {
   const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
   const Operators& G = operators(L);
   const Variable X = options_.gate ? gate_(update.X) : Variable(update.X);
-  if (none(update.filled)) return mix(G.G_first, X, true);
+  const bool alike = std::all_of(update.newcomers.begin(), update.newcomers.end(), [L](int64_t n) { return n == L; });
+  if (alike && none(update.filled)) return mix(G.G_first, X, true);
 
-  Tensor G_new = G.G_new;
-  if (!all(update.filled)) {  // some rows begin a document, others go on: one operator a row
-    G_new = Tensor({B, L, N}, device_);
-    for (int64_t b = 0; b < B; ++b)
-      G_new.slice(b, b + 1).copy_from((update.filled[size_t(b)] ? G.G_new : G.G_first).reshape({1, L, N}));
+  const Variable fresh = mix(alike && all(update.filled) ? G.G_new : row_operators(update), X, true);
+  Variable kept;
+  if (update.points.defined()) {
+    const Tensor psi({B, options_.R, N}, device_);  // Ψ(u)
+    on(device_).basis_evaluate(psi.data(), update.points.data(), device_basis_.view(), B * options_.R);
+    kept = mix(G.G_old, mix(psi, old), true);
+  } else {
+    kept = mix(G.A, old);
   }
-  const Variable fresh = mix(G_new, X, true);
-  if (!update.points.defined()) return add(mix(G.A, old), fresh);
+  const Variable coeffs = add(kept, fresh);
+  return alike ? coeffs : where_newcomers(update, coeffs, old);
+}
 
-  const Tensor psi({B, options_.R, N}, device_);  // Ψ(u)
-  on(device_).basis_evaluate(psi.data(), update.points.data(), device_basis_.view(), B * options_.R);
-  return add(mix(G.G_old, mix(psi, old), true), fresh);
+// Where rows of the batch differ each has an operator of its own for X, (B, L, N): that of its own number of newcomers,
+// with zeros in the rows of G that would meet another document's vectors. (A row with fewer than L newcomers has just
+// begun, so it is empty. Its old coefficients are zero, and the shared operator of the old signal leaves them so.)
+Tensor ContinuousMemory::row_operators(const MemoryState::Update& update) {
+  const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
+  const Tensor rows = zeros({B, L, N}, device_);
+  for (int64_t b = 0; b < B; ++b) {
+    const int64_t n = update.newcomers[size_t(b)];
+    if (n == 0) continue;
+    const bool filled = update.filled[size_t(b)];
+    check(!filled || n == L, "[memory] row {} goes on with a document, so all {} vectors must be its own: got {}", b, L,
+          n);
+    const Tensor& G = filled ? operators(n).G_new : operators(n).G_first;
+    rows.slice(b, b + 1).reshape({L, N}).slice(L - n, L).copy_from(G);
+  }
+  return rows;
+}
+
+// Rows without newcomers keep what they had: coeffs ← take coeffs + (1 − take) old, take = 0 or 1 a row.
+Variable ContinuousMemory::where_newcomers(const MemoryState::Update& update, const Variable& coeffs,
+                                           const Variable& old) const {
+  const int64_t B = coeffs.dim(0);
+  std::vector<real> take, keep;
+  for (int64_t n : update.newcomers) take.push_back(n > 0 ? 1 : 0), keep.push_back(n > 0 ? 0 : 1);
+  const auto scaled = [&](const std::vector<real>& factors, const Variable& x) {
+    return mix(Tensor::from(factors, {B, 1, 1}, device_), reshape(x, {B, 1, options_.N * width_}));
+  };
+  return reshape(add(scaled(take, coeffs), scaled(keep, old)), coeffs.shape());
 }
 
 // Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky
@@ -178,43 +206,33 @@ Tensor ContinuousMemory::sticky_points(const MemoryState& state, Random& random)
   return points;
 }
 
-Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid,
+Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
                                   Random& random, const Tensor& points) {
   check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.filled.size()) && X.dim(2) == width_ && X.dim(1) > 0,
         "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape().str());
-  check(valid.size() == state.filled.size(), "[memory] got {} validity flags for {} rows", valid.size(),
+  check(newcomers.size() == state.filled.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
         state.filled.size());
-  if (none(valid)) return recall(state);
+  if (std::all_of(newcomers.begin(), newcomers.end(), [](int64_t n) { return n == 0; })) return recall(state);
 
-  MemoryState::Update update{X, points, state.filled, {}};
+  MemoryState::Update update{X, newcomers, points, state.filled, {}};
   if (!points.defined() && options_.sticky && state.density.defined() && !none(state.filled))
     update.points = sticky_points(state, random);
 
-  // Gradient flows through the updates in `history`; `base` is what came before them.
-  while (int64_t(state.history.size()) >= options_.grad_updates) {
-    state.base = state.history.front().after;
-    state.history.pop_front();
-  }
-  state.history.push_back(std::move(update));
-  Variable coeffs =
-      state.base.defined() ? Variable(state.base) : Variable(zeros({X.dim(0), options_.N, width_}, device_));
+  // Gradient flows through the updates in `history` again, and then through this one.
+  const Tensor start = state.history.empty() ? state.coeffs : state.base;
+  Variable coeffs = start.defined() ? Variable(start) : Variable(zeros({X.dim(0), options_.N, width_}, device_));
   for (const MemoryState::Update& u : state.history) coeffs = apply(u, coeffs);
+  coeffs = apply(update, coeffs);
 
-  if (!all(valid)) {  // rows that took nothing in keep what they had
-    const Tensor kept = state.coeffs.defined() ? state.coeffs : zeros(coeffs.shape(), device_);
-    Tensor keep({X.dim(0), 1, 1}, device_), take({X.dim(0), 1, 1}, device_);
-    for (int64_t b = 0; b < X.dim(0); ++b) {
-      on(device_).fill(keep.data() + b, real(valid[size_t(b)] ? 0 : 1), 1);
-      on(device_).fill(take.data() + b, real(valid[size_t(b)] ? 1 : 0), 1);
-    }
-    const Shape flat{X.dim(0), 1, options_.N * width_};
-    coeffs = reshape(add(mix(take, reshape(coeffs, flat)), mix(keep, Variable(kept.reshape(flat)))), coeffs.shape());
-  }
-  state.history.back().after = state.coeffs = coeffs.value();
-  for (size_t b = 0; b < valid.size(); ++b) {
-    if (!valid[b]) continue;
+  update.after = state.coeffs = coeffs.value();
+  state.history.push_back(std::move(update));
+  for (; int64_t(state.history.size()) > options_.grad_updates - 1; state.history.pop_front())
+    state.base = state.history.front().after;
+  if (state.history.empty()) state.base = {};
+  for (size_t b = 0; b < newcomers.size(); ++b) {
+    if (newcomers[b] == 0) continue;
     state.filled[b] = 1;
-    state.count[b] += X.dim(1);
+    state.count[b] += newcomers[b];
   }
   return coeffs;
 }

@@ -49,15 +49,18 @@ struct MemoryState {
   Tensor density;  // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
   std::vector<uint8_t> filled;  // (B): has anything been stored in this row?
   std::vector<int64_t> count;   // (B): vectors stored so far
-  /// The last grad_updates − 1 updates, kept so that gradients can flow through them again.
+  /// One update, as it must be known to be done again.
   struct Update {
-    Tensor X;                     // (B, L, C): what entered
-    Tensor points;                // (B, R): where the old signal was read; undefined: uniform
-    std::vector<uint8_t> filled;  // before this update
-    Tensor after;                 // (B, N, C): the coefficients it led to
+    Tensor X;                        // (B, L, C): what entered
+    std::vector<int64_t> newcomers;  // (B): how many of them are this row's: the last ones
+    Tensor points;                   // (B, R): where the old signal was read; undefined: uniform
+    std::vector<uint8_t> filled;     // before this update
+    Tensor after;                    // (B, N, C): the coefficients it led to
   };
+  /// The last grad_updates − 1 updates, kept so that gradients can flow through them again, and the coefficients before
+  /// them (undefined: nothing was stored, or history is empty).
   std::deque<Update> history;
-  Tensor base;  // (B, N, C): coefficients before history.front(); undefined: nothing stored
+  Tensor base;  // (B, N, C)
 
   MemoryState clone() const;
   /// A new document starts in row b.
@@ -74,9 +77,10 @@ class ContinuousMemory {
 
   MemoryState new_state(int64_t B) const;
 
-  /// X (B, L, C) enters. Rows where `valid` is 0 take nothing in. `points`: where to read the old signal, (B, R) — left
-  /// out, they are drawn (sticky) or uniform. Returns the new coefficients with their gradient.
-  Variable update(MemoryState& state, const Tensor& X, const std::vector<uint8_t>& valid, Random& random,
+  /// X (B, L, C) enters; of row b's L vectors only the last newcomers[b], the others are zeros of another document's.
+  /// `points`: where to read the old signal, (B, R) — left out, they are drawn (sticky) or uniform. Returns the new
+  /// coefficients with their gradient.
+  Variable update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers, Random& random,
                   const Tensor& points = {});
 
   /// The coefficients that the state holds, as a constant; undefined while nothing has been stored.
@@ -108,6 +112,8 @@ class ContinuousMemory {
   };
   const Operators& operators(int64_t L);
   Variable apply(const MemoryState::Update& update, const Variable& old);
+  Tensor row_operators(const MemoryState::Update& update);
+  Variable where_newcomers(const MemoryState::Update& update, const Variable& coeffs, const Variable& old) const;
   Tensor sticky_points(const MemoryState& state, Random& random);
   Variable densities(const Variable& coeffs, const Variable& q) const;
   Variable read_gibbs(const Variable& coeffs, const Variable& q) const;

@@ -1,22 +1,56 @@
 #include "tasks/curves.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstdint>
+#include <map>
+
+#include "data/files.h"
+#include "tasks/chart.h"
+#include "tensor/error.h"
 
 namespace lem {
 namespace {
 
-// Told apart by readers with any kind of colour vision (Okabe & Ito).
-constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"};
-constexpr double kPanelWidth = 420, kPanelHeight = 250, kGap = 30, kTop = 96, kBottom = 46, kLeft = 52, kRight = 62;
+constexpr double kWidth = 900, kMargin = 28, kHeader = 96, kLegendTop = 74, kPanelHeight = 350, kColumnGap = 34;
+constexpr double kLeft = 54, kRight = 56, kTop = 36, kBottom = 58;  // of a panel, around its plot
+constexpr double kSmallText = 16, kText = 17, kTitle = 24;
+constexpr size_t kFewPoints = 60;
 
+// Okabe & Ito's colours, which people with every kind of colour vision tell apart; darkest first.
+constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#b0578f", "#8a6d00", "#56b4e9"};
+constexpr const char *kInk = "#1f2328", *kSoftInk = "#57606a", *kGrid = "#e6e8eb", *kAxis = "#9aa1a9";
+
+struct Box {
+  double left, top, right, bottom;
+  double width() const { return right - left; }
+  double height() const { return bottom - top; }
+  bool overlaps(const Box& o) const { return left < o.right && o.left < right && top < o.bottom && o.top < bottom; }
+};
+
+/// A text's width, near enough to keep texts apart.
+double text_width(const std::string& text, double size) {
+  const auto letters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  return 0.54 * size * double(letters);
+}
+
+/// Text for XML: the five special characters escaped, control characters blanked, broken UTF-8 questioned.
 std::string escape(const std::string& text) {
   std::string out;
-  for (char c : text) {
-    if (c == '&')
+  for (size_t i = 0; i < text.size(); ++i) {
+    const unsigned char c = text[i];
+    const size_t follow = c < 0x80                ? 0
+                          : c >= 0xC2 && c < 0xE0 ? 1
+                          : c >= 0xE0 && c < 0xF0 ? 2
+                          : c >= 0xF0 && c < 0xF5 ? 3
+                                                  : 9;
+    bool whole = i + follow < text.size();
+    for (size_t k = 1; whole && k <= follow; ++k) whole = (text[i + k] & 0xC0) == 0x80;
+    if (!whole)
+      out += '?';
+    else if (follow > 0)
+      out.append(text, i, follow + 1), i += follow;
+    else if (c == '&')
       out += "&amp;";
     else if (c == '<')
       out += "&lt;";
@@ -24,203 +58,305 @@ std::string escape(const std::string& text) {
       out += "&gt;";
     else if (c == '"')
       out += "&quot;";
+    else if (c == '\'')
+      out += "&#39;";
     else
-      out += c;
+      out += c < 0x20 || c == 0x7F ? ' ' : char(c);
   }
   return out;
 }
 
-const char* colour(size_t i) { return kColours[i % std::size(kColours)]; }
+class Svg {
+ public:
+  template <class... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+    text_ += '\n';
+  }
+  /// Text with its baseline at y; anchor: start | middle | end. `halo` keeps it legible on top of lines.
+  void label(double x, double y, double size, const char* colour, const char* anchor, const std::string& text,
+             bool bold = false, bool halo = false) {
+    add(R"(<text x="{:.1f}" y="{:.1f}" font-size="{:.3g}" fill="{}" text-anchor="{}"{}{}>{}</text>)", x, y, size,
+        colour, anchor, bold ? R"( font-weight="600")" : "",
+        halo ? R"( stroke="#ffffff" stroke-width="4" stroke-linejoin="round" paint-order="stroke")" : "", escape(text));
+  }
+  void line(double x1, double y1, double x2, double y2, const char* colour, const char* more = "") {
+    add(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"{}/>)", x1, y1, x2, y2, colour, more);
+  }
+  std::string take() { return std::move(text_); }
 
-struct Range {
-  double low = std::numeric_limits<double>::infinity(), high = -low;
-  void include(double v) {
-    if (!std::isfinite(v)) return;
-    low = std::min(low, v), high = std::max(high, v);
-  }
-  /// Never empty, so that one can divide by its length.
-  void settle() {
-    if (!(low <= high)) low = 0, high = 1;
-    if (low == high) low -= .5, high += .5;
-  }
+ private:
+  std::string text_;
 };
 
-/// One panel's frame in the picture, and the map from data to it.
-struct Frame {
-  double left, top, width, height;
-  Range x, y;
-  double px(double v) const { return left + width * (v - x.low) / (x.high - x.low); }
-  double py(double v) const { return top + height * (1 - (v - y.low) / (y.high - y.low)); }
+/// Which colour each label has, in order of first appearance.
+std::map<std::string, size_t> number_labels(const std::vector<Panel>& panels, std::vector<std::string>& labels) {
+  std::map<std::string, size_t> numbers;
+  for (const Panel& panel : panels)
+    for (const Curve& curve : panel.curves)
+      if (numbers.emplace(curve.label, labels.size()).second) labels.push_back(curve.label);
+  return numbers;
+}
+
+const char* colour_of(size_t number) { return kColours[number % std::size(kColours)]; }
+
+/// A dot whose shape tells curves apart where colour cannot.
+void draw_marker(Svg& svg, double x, double y, double r, size_t number) {
+  const char* colour = colour_of(number);
+  const char* common = R"(stroke="#ffffff" stroke-width="1.5")";
+  if (number % 3 == 0) svg.add(R"(<circle cx="{:.1f}" cy="{:.1f}" r="{:.1f}" fill="{}" {}/>)", x, y, r, colour, common);
+  if (number % 3 == 1)
+    svg.add(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}" {}/>)", x - .9 * r, y - .9 * r,
+            1.8 * r, 1.8 * r, colour, common);
+  if (number % 3 == 2)
+    svg.add(R"(<path d="M{:.1f},{:.1f}l{:.1f},{:.1f}h{:.1f}z" fill="{}" {}/>)", x, y - 1.2 * r, 1.2 * r, 2.1 * r,
+            -2.4 * r, colour, common);
+}
+
+struct Place {
+  double x, y;
 };
 
-std::string text(double x, double y, const std::string& words, const std::string& style) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style, escape(words));
-}
-
-std::string number(double v, bool percent) {
-  if (percent) return fmt::format("{:g} %", std::round(v * 1000) / 10);
-  return std::abs(v) >= 1000 && v == std::round(v) ? fmt::format("{:L}", int64_t(v)) : fmt::format("{:.3g}", v);
-}
-
-/// A path through the points, broken where y is NaN, thinned to what the picture can show.
-std::string path(const Frame& f, const Curve& c, const std::vector<double>& y, const std::string& style) {
-  const size_t n = std::min(c.x.size(), y.size()), step = std::max<size_t>(1, n / 800);
-  std::string d;
-  bool pen_down = false;
-  for (size_t i = 0; i < n; i += (i + step < n || i + 1 == n) ? step : n - 1 - i) {
-    if (!std::isfinite(y[i]) || !std::isfinite(c.x[i])) {
-      pen_down = false;
-      continue;
-    }
-    d += fmt::format("{}{:.1f} {:.1f}", pen_down ? "L" : "M", f.px(c.x[i]), f.py(y[i]));
-    pen_down = true;
+/// Where the legend's entries begin: side by side, in as many rows as they need.
+std::vector<Place> place_legend(const std::vector<std::string>& labels) {
+  std::vector<Place> places;
+  Place next{kMargin, kLegendTop};
+  for (const std::string& label : labels) {
+    const double width = 36 + 1.08 * text_width(label, kText);
+    if (next.x > kMargin && next.x + width > kWidth - kMargin) next = {kMargin, next.y + 26};
+    places.push_back(next);
+    next.x += width + 26;
   }
-  return d.empty() ? "" : fmt::format("<path d=\"{}\" fill=\"none\" {}/>\n", d, style);
+  return places;
 }
 
-Frame frame(const CurvePanel& panel, double left) {
-  Frame f{left + kLeft, kTop, kPanelWidth - kLeft - kRight, kPanelHeight, {}, {}};
-  for (const Curve& c : panel.curves) {
-    for (double v : c.x) f.x.include(v);
-    for (double v : c.y) f.y.include(v);
+/// One panel being drawn: its scales and what has been placed on it.
+class Plot {
+ public:
+  Plot(Svg& svg, const Panel& panel, const Box& box, int number, const std::map<std::string, size_t>& colours)
+      : svg_(svg), panel_(panel), box_(box), number_(number), colours_(colours) {
+    for (const Curve& curve : panel.curves) prepare(curve);
+    set_ranges();
   }
-  for (const CurveReference& r : panel.references) f.y.include(r.y);
-  if (panel.percent) f.y.low = 0, f.y.high = 1;
-  f.x.settle(), f.y.settle();
-  if (!panel.percent) {
-    f.y.low = f.y.low > 0 ? 0 : f.y.low;
-    f.y.high += .04 * (f.y.high - f.y.low);
-  }
-  return f;
-}
 
-std::string axes(const Frame& f, const CurvePanel& panel) {
-  std::string out = text(f.left, f.top - 14, panel.title, "class=\"h\"");
-  for (double v : nice_ticks(f.y.low, f.y.high, 5)) {
-    out += fmt::format("<path d=\"M{:.1f} {:.1f}h{:.1f}\" class=\"grid\"/>\n", f.left, f.py(v), f.width);
-    out += text(f.left - 8, f.py(v) + 4, number(v, panel.percent), "class=\"t\" text-anchor=\"end\"");
+  void draw() {
+    svg_.label(box_.left, box_.top - 16, kText, kInk, "start", panel_.title, true);
+    draw_axes();
+    svg_.add(R"(<clipPath id="plot{}"><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></clipPath>)",
+             number_, box_.left, box_.top - 2, box_.width() + 1, box_.height() + 3);
+    svg_.add(R"(<g clip-path='url(#plot{})' fill="none" stroke-linejoin="round" stroke-linecap="round">)", number_);
+    for (const Drawn& d : drawn_)
+      if (d.smoothed) path(d.raw, colour_of(d.number), R"( stroke-width="1" stroke-opacity="0.28")");
+    for (const Level& level : panel_.levels)
+      if (std::isfinite(level.y))
+        svg_.line(box_.left, y(level.y), box_.right, y(level.y), kSoftInk,
+                  R"( stroke-width="1.5" stroke-dasharray="6 5")");
+    for (const Drawn& d : drawn_) path(d.line, colour_of(d.number), R"( stroke-width="2.6")");
+    svg_.add("</g>");
+    for (const Drawn& d : drawn_)
+      if (!d.smoothed)
+        for (size_t i = 0; i < d.line.x.size(); ++i)
+          if (std::isfinite(d.line.y[i])) draw_marker(svg_, x(d.line.x[i]), y(d.line.y[i]), 3.5, d.number);
+    draw_ends();
+    draw_level_labels();
+    if (empty_)
+      svg_.label((box_.left + box_.right) / 2, (box_.top + box_.bottom) / 2, kText, kSoftInk, "middle", "no data yet",
+                 false, true);
   }
-  for (double v : nice_ticks(f.x.low, f.x.high, 5))
-    out += text(f.px(v), f.top + f.height + 18, number(v, false), "class=\"t\" text-anchor=\"middle\"");
-  out += text(f.left + f.width / 2, f.top + f.height + 36, panel.x_label, "class=\"t\" text-anchor=\"middle\"");
-  return out;
-}
 
-std::string references(const Frame& f, const CurvePanel& panel) {
-  std::string out;
-  for (const CurveReference& r : panel.references) {
-    if (!std::isfinite(r.y)) continue;
-    out += fmt::format("<path d=\"M{:.1f} {:.1f}h{:.1f}\" class=\"ref\"/>\n", f.left, f.py(r.y), f.width);
-    const double above = f.py(r.y) - 6, below = f.py(r.y) + 16;
-    out += text(f.left + f.width - 4, above < f.top + 8 ? below : above,
-                fmt::format("{} {}", r.label, number(r.y, panel.percent)), "class=\"r\" text-anchor=\"end\"");
-  }
-  return out;
-}
-
-/// The last values beside the ends of the lines, pushed apart where they would overlap.
-std::string end_labels(const Frame& f, const CurvePanel& panel, const std::vector<std::vector<double>>& smooth) {
-  struct Label {
-    double y;
-    std::string words;
-    size_t curve;
+ private:
+  struct Drawn {
+    size_t number;  // of its colour
+    bool smoothed;
+    Points raw, line;  // what is drawn faintly, and strongly
   };
-  std::vector<Label> labels;
-  for (size_t i = 0; i < panel.curves.size(); ++i)
-    for (size_t j = smooth[i].size(); j-- > 0;)
-      if (std::isfinite(smooth[i][j])) {
-        labels.push_back({f.py(smooth[i][j]), number(smooth[i][j], panel.percent), i});
-        break;
+
+  void prepare(const Curve& curve) {
+    check(curve.x.size() == curve.y.size(), "[curves] {}: got {} values of x and {} of y, expected as many",
+          curve.label, curve.x.size(), curve.y.size());
+    Points raw;
+    for (size_t i = 0; i < curve.x.size(); ++i)
+      if (std::abs(curve.x[i]) < 1e300) {
+        raw.x.push_back(curve.x[i]);
+        raw.y.push_back(std::abs(curve.y[i]) < 1e300 ? curve.y[i] : NAN);  // no number is that large
       }
-  std::sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.y < b.y; });
-  for (size_t i = 1; i < labels.size(); ++i) labels[i].y = std::max(labels[i].y, labels[i - 1].y + 16);
-  std::string out;
-  for (const Label& l : labels)
-    out += text(f.left + f.width + 7, l.y + 4, l.words, fmt::format("class=\"e\" fill=\"{}\"", colour(l.curve)));
-  return out;
-}
-
-std::string draw_panel(const CurvePanel& panel, double left) {
-  const Frame f = frame(panel, left);
-  std::string out = axes(f, panel);
-  std::vector<std::vector<double>> smooth;
-  for (const Curve& c : panel.curves) smooth.push_back(running_mean(c.y, std::max(1, int(c.y.size() / 40))));
-  for (size_t i = 0; i < panel.curves.size(); ++i)
-    out += path(f, panel.curves[i], panel.curves[i].y,
-                fmt::format("stroke=\"{}\" stroke-width=\"1\" opacity=\"0.18\"", colour(i)));
-  bool any = false;
-  for (size_t i = 0; i < panel.curves.size(); ++i) {
-    const std::string line =
-        path(f, panel.curves[i], smooth[i],
-             fmt::format("stroke=\"{}\" stroke-width=\"2.4\" stroke-linecap=\"round\" stroke-linejoin=\"round\"",
-                         colour(i)));
-    any = any || !line.empty();
-    out += line;
+    const bool smoothed = raw.x.size() > kFewPoints;
+    const Points line{raw.x, smooth(raw.y, smoothed ? std::min<int64_t>(int64_t(raw.y.size()) / 25, 1000) : 0)};
+    const int64_t columns = int64_t(box_.width());
+    drawn_.push_back({colours_.at(curve.label), smoothed, thin(raw, columns), thin(line, columns)});
   }
-  if (!any)
-    out += text(f.left + f.width / 2, f.top + f.height / 2, "nothing measured", "class=\"t\" text-anchor=\"middle\"");
-  return out + references(f, panel) + end_labels(f, panel, smooth);
-}
 
-std::string legend(const std::vector<Curve>& curves, double x, double y) {
-  std::string out;
-  for (size_t i = 0; i < curves.size(); ++i) {
-    out += fmt::format("<path d=\"M{:.1f} {:.1f}h22\" stroke=\"{}\" stroke-width=\"3\" stroke-linecap=\"round\"/>\n", x,
-                       y - 4, colour(i));
-    out += text(x + 30, y, curves[i].name, "class=\"l\"");
-    size_t letters = 0;  // not bytes: a continuation byte of UTF-8 begins with the bits 10
-    for (char c : curves[i].name) letters += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    x += 58 + 7.2 * double(letters);
+  void set_ranges() {
+    Range x_all{INFINITY, -INFINITY}, y_all{INFINITY, -INFINITY};
+    const auto include = [](Range& all, Range r) {
+      if (r.low <= r.high) all = {std::min(all.low, r.low), std::max(all.high, r.high)};
+    };
+    for (const Drawn& d : drawn_) {
+      include(x_all, bulk(d.line.x, 0));
+      include(y_all, bulk(d.line.y, 0));
+      include(y_all, bulk(d.raw.y, .01));  // a stray spike may leave the plot
+    }
+    empty_ = !(y_all.low <= y_all.high);
+    for (const Level& level : panel_.levels)
+      if (std::isfinite(level.y)) include(y_all, {level.y, level.y});
+    if (panel_.percent && y_all.low >= 0 && y_all.high <= 1 && y_all.span() > .3) y_all = {0, 1};
+    if (y_all.low > 0 && y_all.low < .4 * y_all.high) y_all.low = 0;
+    y_range_ = widen_to_ticks(y_all, 5);
+    x_range_ = x_all.low < x_all.high ? x_all : widen_to_ticks(x_all, 4);
+    if (x_range_.low > 0 && x_range_.low < .1 * x_range_.high) x_range_.low = 0;
   }
-  return out;
-}
+
+  double x(double value) const { return box_.left + (value - x_range_.low) / x_range_.span() * box_.width(); }
+  double y(double value) const { return box_.bottom - (value - y_range_.low) / y_range_.span() * box_.height(); }
+
+  void draw_axes() {
+    const std::vector<double> y_ticks = nice_ticks(y_range_, 5);
+    std::vector<double> x_ticks = nice_ticks(x_range_, 4);
+    std::erase_if(x_ticks, [](double tick) { return std::abs(tick - std::round(tick)) > 1e-6; });  // steps are integers
+    const auto step = [](const std::vector<double>& ticks) { return ticks.size() > 1 ? ticks[1] - ticks[0] : 1; };
+    for (const double tick : y_ticks) {
+      svg_.line(box_.left, y(tick), box_.right, y(tick), kGrid);
+      svg_.label(box_.left - 9, y(tick) + 5.5, kSmallText, kSoftInk, "end",
+                 tick_text(tick, step(y_ticks), panel_.percent));
+    }
+    for (const double tick : x_ticks) {
+      svg_.line(x(tick), box_.bottom, x(tick), box_.bottom + 5, kAxis);
+      svg_.label(x(tick), box_.bottom + 22, kSmallText, kSoftInk, "middle", tick_text(tick, step(x_ticks), false));
+    }
+    svg_.line(box_.left, box_.bottom, box_.right, box_.bottom, kAxis);
+    svg_.label((box_.left + box_.right) / 2, box_.bottom + 44, kSmallText, kSoftInk, "middle", panel_.x_label);
+  }
+
+  void path(const Points& points, const char* colour, const char* more) {
+    std::string d;
+    bool pen_down = false;
+    for (size_t i = 0; i < points.x.size(); ++i) {
+      const bool finite = std::isfinite(points.y[i]);
+      // Far outside the plot all values look the same; renderers dislike huge coordinates.
+      const double py = std::clamp(y(points.y[i]), box_.top - 1000, box_.bottom + 1000);
+      if (finite) d += fmt::format("{}{:.1f},{:.1f}", pen_down ? 'L' : 'M', x(points.x[i]), py);
+      pen_down = finite;
+    }
+    if (!d.empty()) svg_.add(R"(<path d="{}" stroke="{}"{}/>)", d, colour, more);
+  }
+
+  /// The last value of each curve beside its end; values too close to each other are moved apart.
+  void draw_ends() {
+    struct End {
+      double y, text_y;
+      size_t number;
+      std::string text;
+    };
+    std::vector<End> ends;
+    for (const Drawn& d : drawn_)
+      for (size_t i = d.line.x.size(); i-- > 0;)
+        if (std::isfinite(d.line.y[i])) {
+          const double at = std::clamp(y(d.line.y[i]), box_.top, box_.bottom), value = d.line.y[i];
+          if (d.smoothed) draw_marker(svg_, x(d.line.x[i]), at, 4.5, d.number);
+          ends.push_back({at, at, d.number, end_text(value)});
+          break;
+        }
+    std::sort(ends.begin(), ends.end(), [](const End& a, const End& b) { return a.y < b.y; });
+    for (int round = 0; round < 50; ++round)
+      for (size_t i = 1; i < ends.size(); ++i)
+        if (const double lack = kText + 2 - (ends[i].text_y - ends[i - 1].text_y); lack > 0)
+          ends[i - 1].text_y -= lack / 2, ends[i].text_y += lack / 2;
+    for (const End& end : ends)
+      svg_.label(box_.right + 9, end.text_y + 6, kText, colour_of(end.number), "start", end.text, true);
+  }
+
+  /// Each level's label where it covers least of the curves: above or below its line, left to right.
+  void draw_level_labels() {
+    for (const Level& level : panel_.levels) {
+      if (!std::isfinite(level.y)) continue;
+      const double width = text_width(level.label, kSmallText), room = std::max(box_.width() - width - 16, 0.);
+      Box best{};
+      double least = INFINITY;
+      for (const double above : {1., 0.})
+        for (const double along : {.0, .25, .5, .75, 1.}) {
+          const double left = box_.left + 8 + along * room, line = y(level.y);
+          const double top = above > 0 ? line - 6 - kSmallText : line + 5;
+          const Box box{left, top, left + width, top + kSmallText + 2};
+          if (const double c = cost(box); c < least) least = c, best = box;
+        }
+      placed_.push_back(best);
+      svg_.label(best.left, best.bottom - 5, kSmallText, kSoftInk, "start", level.label, false, true);
+    }
+  }
+
+  std::string end_text(double value) const {
+    if (panel_.percent) return fmt::format("{:.0f}%", 100 * value);
+    if (std::abs(value) >= 1e6) return fmt::format("{:.1e}", value);
+    if (std::abs(value) >= 1e4) return fmt::format("{:.1f}k", value / 1000);
+    return fmt::format("{:.{}f}", value, std::abs(value) >= 100 ? 0 : 2);
+  }
+
+  double cost(const Box& box) const {
+    double cost = box.top < box_.top - 2 || box.bottom > box_.bottom ? 1e6 : 0;
+    for (const Box& other : placed_) cost += box.overlaps(other) ? 1e5 : 0;
+    for (const Level& level : panel_.levels)
+      if (y(level.y) > box.top && y(level.y) < box.bottom) cost += 1e4;
+    for (const Drawn& d : drawn_) {
+      for (size_t i = 0; i < d.line.x.size(); ++i) cost += covers(box, d.line, i) ? 10 : 0;
+      for (size_t i = 0; d.smoothed && i < d.raw.x.size(); ++i) cost += covers(box, d.raw, i) ? 1 : 0;
+    }
+    return cost;
+  }
+  bool covers(const Box& box, const Points& points, size_t i) const {
+    const double px = x(points.x[i]), py = y(points.y[i]);
+    return px > box.left - 4 && px < box.right + 4 && py > box.top - 4 && py < box.bottom + 4;
+  }
+
+  Svg& svg_;
+  const Panel& panel_;
+  Box box_;
+  int number_;
+  const std::map<std::string, size_t>& colours_;
+  std::vector<Drawn> drawn_;
+  std::vector<Box> placed_;
+  Range x_range_, y_range_;
+  bool empty_ = false;
+};
 
 }  // namespace
 
-std::vector<double> nice_ticks(double low, double high, int count) {
-  if (!(high > low) || count < 1 || !std::isfinite(high - low)) return {};
-  const double raw = (high - low) / count, power = std::pow(10, std::floor(std::log10(raw)));
-  const double step = power * (raw / power <= 1 ? 1 : raw / power <= 2 ? 2 : raw / power <= 5 ? 5 : 10);
-  std::vector<double> ticks;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i)
-    ticks.push_back(i == 0 ? 0 : i * step);  // not −0
-  return ticks;
+std::string curves_svg(const std::string& title, const std::vector<Panel>& panels) {
+  std::vector<std::string> labels;
+  const std::map<std::string, size_t> numbers = number_labels(panels, labels);
+  const std::vector<Place> legend = place_legend(labels);
+  const double header = kHeader + (legend.empty() ? 0 : legend.back().y - kLegendTop);
+  const int columns = panels.size() > 1 ? 2 : 1, rows = int(panels.size() + 1) / 2;
+  const double height = header + rows * kPanelHeight + 10;
+  Svg svg;
+  svg.add(R"(<?xml version="1.0" encoding="UTF-8"?>)");
+  svg.add(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" )"
+          R"(font-family="Helvetica, Arial, 'DejaVu Sans', sans-serif" role="img">)",
+          kWidth, height);
+  svg.add("<title>{}</title>", escape(title));
+  svg.add(R"(<rect width="{:g}" height="{:g}" rx="10" fill="#ffffff"/>)", kWidth, height);
+  const double room = kWidth - 2 * kMargin;
+  svg.label(kMargin, 44, std::min(kTitle, kTitle * room / (1.1 * text_width(title, kTitle) + 1)), kInk, "start", title,
+            true);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const auto [x, y] = legend[i];
+    svg.line(x + 1, y, x + 27, y, colour_of(i), R"( stroke-width="3.5" stroke-linecap="round")");
+    draw_marker(svg, x + 14, y, 5, i);
+    svg.label(x + 36, y + 6, kText, colour_of(i), "start", labels[i], true);
+  }
+
+  const double panel_width = (kWidth - 2 * kMargin - (columns - 1) * kColumnGap) / columns;
+  for (size_t i = 0; i < panels.size(); ++i) {
+    const double left = kMargin + double(int(i) % columns) * (panel_width + kColumnGap);
+    const double top = header + double(int(i) / columns) * kPanelHeight;
+    const Box box{left + kLeft, top + kTop, left + panel_width - kRight, top + kPanelHeight - kBottom};
+    Plot(svg, panels[i], box, int(i), numbers).draw();
+  }
+  svg.add("</svg>");
+  return svg.take();
 }
 
-std::vector<double> running_mean(const std::vector<double>& y, int width) {
-  const int64_t n = int64_t(y.size()), half = width / 2;
-  std::vector<double> sums(size_t(n + 1), 0), counts(size_t(n + 1), 0);  // of what is finite, up to each place
-  for (int64_t i = 0; i < n; ++i) {
-    const bool finite = std::isfinite(y[size_t(i)]);
-    sums[size_t(i + 1)] = sums[size_t(i)] + (finite ? y[size_t(i)] : 0);
-    counts[size_t(i + 1)] = counts[size_t(i)] + (finite ? 1 : 0);
-  }
-  std::vector<double> mean(y.size(), std::numeric_limits<double>::quiet_NaN());
-  for (int64_t i = 0; i < n; ++i) {
-    if (!std::isfinite(y[size_t(i)])) continue;
-    const size_t from = size_t(std::max<int64_t>(0, i - half)), to = size_t(std::min(n, i + half + 1));
-    mean[size_t(i)] = (sums[to] - sums[from]) / (counts[to] - counts[from]);
-  }
-  return mean;
-}
-
-std::string curves_svg(const std::string& title, const std::vector<CurvePanel>& panels) {
-  const double width = std::max<double>(1, double(panels.size())) * (kPanelWidth + kGap),
-               height = kTop + kPanelHeight + kBottom;
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" height=\"{1:g}\" "
-      "font-family=\"Helvetica, Arial, 'Liberation Sans', sans-serif\">\n"
-      "<style>.h{{font-size:14px;font-weight:600;fill:#333}} .t{{font-size:12px;fill:#666}} "
-      ".r{{font-size:11.5px;fill:#555;"
-      "paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}} "
-      ".l{{font-size:13px;fill:#333}} .e{{font-size:13px;font-weight:600}} .grid{{stroke:#e6e6ea;stroke-width:1}} "
-      ".ref{{stroke:#777;stroke-width:1.2;stroke-dasharray:5 4;fill:none}}</style>\n"
-      "<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#fff\"/>\n",
-      width, height);
-  out += text(kLeft, 32, title, "font-size=\"18\" font-weight=\"700\" fill=\"#222\"");
-  if (!panels.empty()) out += legend(panels[0].curves, kLeft, 58);
-  for (size_t i = 0; i < panels.size(); ++i) out += draw_panel(panels[i], kGap / 2 + double(i) * (kPanelWidth + kGap));
-  return out + "</svg>\n";
+void write_curves_svg(const std::string& path, const std::string& title, const std::vector<Panel>& panels) {
+  write_text(path, curves_svg(title, panels));
 }
 
 }  // namespace lem

@@ -1,5 +1,6 @@
-// Training curves as an SVG picture: panels side by side, each with the raw numbers faint and their running mean on
-// top.
+// Curves of training runs as one SVG file: loss and accuracy over steps for a person to look at. Made by hand, without
+// a library: every shape is a line of text. Draws on its own white ground, so that it reads in light and in dark
+// viewers.
 #pragma once
 
 #include <string>
@@ -7,31 +8,31 @@
 
 namespace lem {
 
+/// One run's numbers. More than 60 are shown as a smoothed line over the faint raw one, fewer as they are, with dots.
+/// Curves with the same label have the same colour in all panels. Where y is not finite the line has a gap.
 struct Curve {
-  std::string name;          // curves of the same place in every panel share a colour and one legend
-  std::vector<double> x, y;  // as many; y may hold NaN: a gap
-};
-
-/// A dashed horizontal line with a label, such as a ceiling.
-struct CurveReference {
-  double y;
   std::string label;
+  std::vector<double> x, y;
 };
 
-struct CurvePanel {
-  std::string title, x_label;
-  std::vector<Curve> curves;
-  std::vector<CurveReference> references;
-  bool percent = false;  // y is a share: shown from 0 to 100 %
+/// A horizontal dashed line: something to compare with, such as a ceiling.
+struct Level {
+  std::string label;
+  double y;
 };
 
-/// The picture as text. Stands on its own white ground, needs no font or file from outside.
-std::string curves_svg(const std::string& title, const std::vector<CurvePanel>& panels);
+struct Panel {
+  std::string title;
+  std::string x_label = "step";
+  std::vector<Curve> curves = {};
+  std::vector<Level> levels = {};
+  bool percent = false;  // y is a share: 0.5 reads 50%
+};
 
-/// Ticks at 1, 2 or 5 times a power of ten inside [low, high], about `count` of them.
-std::vector<double> nice_ticks(double low, double high, int count);
+/// The chart as SVG text, 900 units wide: panels side by side, two in a row.
+std::string curves_svg(const std::string& title, const std::vector<Panel>& panels);
 
-/// Mean over a window of `width` neighbours (fewer at the ends), leaving NaN out; NaN where the value itself is.
-std::vector<double> running_mean(const std::vector<double>& y, int width);
+/// Writes it to a file, whole or not at all.
+void write_curves_svg(const std::string& path, const std::string& title, const std::vector<Panel>& panels);
 
 }  // namespace lem

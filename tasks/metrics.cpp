@@ -14,6 +14,11 @@ namespace {
 
 using nlohmann::json;
 
+template <class Json>
+bool has_step(const Json& record) {
+  return record.is_object() && record.contains("step") && record["step"].is_number_integer();
+}
+
 /// Calls use(record, bytes up to and with its line) for each whole line until use returns false. Streams: the file may
 /// be long.
 template <class Use>
@@ -26,7 +31,7 @@ void each_record(const std::string& path, Use use) {
     // What a kill can leave is a last line without its end, or, after a power failure, a last line of anything.
     check(bad == 0, "[metrics] {}:{}: no record with a step; mend or remove this line", path, bad);
     const json record = json::parse(line, nullptr, false);
-    if (file.eof() || !record.is_object() || !record.contains("step") || !record["step"].is_number_integer()) {
+    if (file.eof() || !has_step(record)) {
       bad = number;
       continue;
     }
@@ -57,11 +62,10 @@ MetricsFile::MetricsFile(const std::string& path, int64_t step) : path_(path) {
 MetricsFile::~MetricsFile() { ::close(descriptor_); }
 
 void MetricsFile::append(const nlohmann::ordered_json& record) {
-  check(record.is_object() && record.contains("step") && record["step"].is_number_integer(),
-        "[metrics] {}: a record needs an integer \"step\": got {}", path_, record.dump());
   // JSON has no NaN: dump() writes null for what is not finite. The line goes out in one call, behind whatever is
   // there.
   const std::string line = record.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  check(has_step(record), "[metrics] {}: a record needs an integer \"step\": got {}", path_, line);
   const off_t before = ::lseek(descriptor_, 0, SEEK_END);
   try {
     write_all(descriptor_, line.data(), line.size(), path_);

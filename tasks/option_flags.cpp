@@ -1,5 +1,6 @@
 // The command line's side of tasks/options.h.
-#include <algorithm>
+#include <memory>
+#include <sstream>
 
 #include "tasks/options.h"
 #include "tensor/error.h"
@@ -9,62 +10,64 @@ namespace {
 
 constexpr size_t kHelpColumn = 30, kHelpWidth = 110;
 
-/// Breaks a help text into lines that fit beside the flags' column.
-std::string wrap(const std::string& text) {
-  std::string wrapped;
-  size_t line = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const size_t word = end - begin;
-    if (line > 0 && line + 1 + word > kHelpWidth - kHelpColumn) wrapped += '\n', line = 0;
-    if (line > 0) wrapped += ' ', ++line;
-    wrapped.append(text, begin, word);
-    line += word;
-    begin = end + 1;
-  }
+/// Adds a word to a text that is broken into lines as wide as the column beside the flags.
+void add_word(std::string& text, const std::string& word) {
+  const size_t line = text.size() - (text.rfind('\n') + 1);  // npos + 1 is 0: the only line
+  if (!text.empty()) text += line + 1 + word.size() > kHelpWidth - kHelpColumn ? '\n' : ' ';
+  text += word;
+}
+
+std::string help_text(const Option& option, std::string shown_default) {
+  std::string text = option.help, wrapped;
+  if (!option.allowed.choices.empty()) text += fmt::format(": {}", fmt::join(option.allowed.choices, " | "));
+  std::istringstream words(text);
+  for (std::string word; words >> word;) add_word(wrapped, word);
+  if (std::holds_alternative<bool*>(option.value)) shown_default = shown_default == "true" ? "on" : "off";
+  if (!shown_default.empty()) add_word(wrapped, "[" + shown_default + "]");
   return wrapped;
 }
 
 std::string type_text(const Option& option) {
   if (!option.allowed.choices.empty()) return "";  // the choices stand in the help
-  constexpr const char* kNames[] = {"", "INT", "REAL", "TEXT", "REAL,…", "REAL|none"};
+  constexpr const char* kNames[] = {"", "INT", "REAL", "TEXT", "LIST", "REAL"};
   return kNames[option.value.index()];
 }
 
-std::string help_text(const Option& option, const std::string& shown_default) {
-  std::string text = option.help;
-  if (!option.allowed.choices.empty()) text += fmt::format(": {}", fmt::join(option.allowed.choices, " | "));
-  if (!shown_default.empty()) text += fmt::format(" [{}]", shown_default);
-  return wrap(text);
-}
+/// Shows switches as --[no-]gate.
+class Formatter : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    const auto& names = option->get_lnames();
+    if (names.size() == 2 && names[1] == "no-" + names[0]) return "--[no-]" + names[0];
+    return CLI::Formatter::make_option_name(option, positional);
+  }
+};
 
 }  // namespace
 
 void OptionFlags::add_to(CLI::App& app, const OptionTable& table,
                          const std::function<std::string(const Option&)>& defaults) {
-  app.get_formatter()->column_width(kHelpColumn);
-  app.add_option("--config", config_,
-                 wrap("a JSON file of options, named as here without the dashes; flags override it"))
+  const auto formatter = std::make_shared<Formatter>();
+  formatter->column_width(kHelpColumn);
+  app.formatter(formatter);
+  app.add_option("--config", config_, "a JSON file of options, named as here without the dashes; flags override it")
       ->type_name("FILE");
   for (const Option& option : table) {
-    const std::string flag = "--" + option.name, help = help_text(option, defaults(option));
-    const auto take = [this, name = option.name](const std::string& text) { given_[name] = text; };
-    CLI::Option* added = nullptr;
-    if (std::holds_alternative<bool*>(option.value))
-      added = app.add_flag_function(
-          fmt::format("{0},!--no-{1}", flag, option.name),
-          [take](int64_t count) { take(count > 0 ? "true" : "false"); }, help);
-    else
-      added = app.add_option_function<std::string>(flag, take, help)->type_name(type_text(option));
-    added->group(option.group)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    const bool is_switch = std::holds_alternative<bool*>(option.value);
+    const std::string flag = "--" + option.name;
+    CLI::Option* added = is_switch ? app.add_flag(fmt::format("{},!--no-{}", flag, option.name)) : app.add_option(flag);
+    added->description(help_text(option, defaults(option)))->group(option.group);
+    added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (!is_switch) added->type_name(type_text(option))->expected(1);
+    flags_[option.name] = added;
   }
 }
 
 void OptionFlags::apply_to(const OptionTable& table) const {
   if (!config_.empty()) set_from_json(table, read_config(config_), config_);
   for (const Option& option : table)
-    if (const auto given = given_.find(option.name); given != given_.end())
-      set_from_text(option, given->second, "--" + option.name);
+    if (const auto flag = flags_.find(option.name); flag != flags_.end() && flag->second->count() > 0)
+      set_from_text(option, flag->second->results().back(), "--" + option.name);
 }
 
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {

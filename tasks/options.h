@@ -90,7 +90,8 @@ std::optional<std::string> nearest(const std::string& word, const std::vector<st
 class OptionFlags {
  public:
   /// Adds --config and a flag for each option (--name and --no-name for switches); `defaults` says what --help shows as
-  /// an option's default. This object must outlive the parsing.
+  /// an option's default. This object must outlive the
+  /// parsing, and `app` the last apply_to().
   void add_to(CLI::App& app, const OptionTable& table, const std::function<std::string(const Option&)>& defaults);
   /// Sets what was given: the config file's values, then the flags'.
   void apply_to(const OptionTable& table) const;
@@ -99,7 +100,7 @@ class OptionFlags {
 
  private:
   std::string config_;
-  std::map<std::string, std::string> given_;  // by option name
+  std::map<std::string, CLI::Option*> flags_;  // by option name; CLI11 owns them
 };
 
 /// CLI11's error as one line, with the nearest flag or command suggested for an unknown one.

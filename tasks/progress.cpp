@@ -88,11 +88,21 @@ void Progress::update(int64_t step, double loss, double accuracy, int64_t tokens
   if (now - last_drawn_ < interval_ || !screen_.ready()) return;
   last_drawn_ = now;
   if (!screen_.terminal) interval_ = std::min(interval_ * kPlainGrowth, kMostPlainSeconds);
-  const double rate = double(tokens_since_) / (now - rate_from_),
-               fresh = 1 - std::exp((rate_from_ - now) / kRateSeconds);
+  count_rate(now);
+  draw();
+}
+
+void Progress::count_rate(double now) {
+  const double seconds = now - rate_from_;
+  if (seconds < kRedrawSeconds / 2) return;  // just after a pause: too little to tell
+  const double rate = double(tokens_since_) / seconds, fresh = 1 - std::exp(-seconds / kRateSeconds);
   tokens_per_second_ = tokens_per_second_ == 0 ? rate : tokens_per_second_ + fresh * (rate - tokens_per_second_);
   tokens_since_ = 0, rate_from_ = now;
-  draw();
+}
+
+void Progress::skip_pause() {
+  tokens_since_ = 0;
+  rate_from_ = screen_.seconds();
 }
 
 void Progress::message(std::string_view text) {
@@ -147,7 +157,7 @@ std::string format_duration(double seconds) {
 
 std::string format_count(double count) {
   std::string text = fmt::format("{:.0f}", count);
-  for (int64_t i = int64_t(text.size()) - 3; i > (text[0] == '-' ? 1 : 0); i -= 3) text.insert(size_t(i), ",");
+  for (int64_t i = int64_t(text.size()) - 3; i > (text[0] == '-' ? 1 : 0); i -= 3) text.insert(size_t(i), 1, ',');
   return text;
 }
 

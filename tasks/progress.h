@@ -39,12 +39,16 @@ class Progress {
   /// `step` steps are done; the last one read `tokens` tokens. Loss and accuracy (a share; NaN: none) are shown as
   /// running means over about 20 steps.
   void update(int64_t step, double loss, double accuracy, int64_t tokens);
+  /// Call after something else than training (a validation, saving): tokens per second leave that time out. The time
+  /// left does not, as more of it will come.
+  void skip_pause();
   /// A line that stays, above the live one.
   void message(std::string_view text);
   /// The last state as a line that stays.
   void finish();
 
  private:
+  void count_rate(double now);
   std::string line() const;
   void draw();
   void erase();

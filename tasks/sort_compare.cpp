@@ -51,9 +51,8 @@ void write_summary(const std::string& path, const std::vector<Contestant>& conte
 }
 
 void draw(const std::string& path, const std::vector<Contestant>& contestants, const SortOptions& o) {
-  CurvePanel loss{.title = "Loss, nats a symbol", .x_label = "step", .curves = {}, .references = {}};
-  CurvePanel accuracy{
-      .title = "Symbols named right", .x_label = "step", .curves = {}, .references = {}, .percent = true};
+  Panel loss{.title = "Loss, nats a symbol"};
+  Panel accuracy{.title = "Symbols named right", .percent = true};
   for (const Contestant& c : contestants) {
     Curve l{c.name, {}, {}}, a{c.name, {}, {}};
     for (const nlohmann::json& record : read_metrics(c.folder + "/metrics.jsonl")) {
@@ -66,10 +65,10 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
     loss.curves.push_back(std::move(l)), accuracy.curves.push_back(std::move(a));
   }
   const SortScore& any = contestants[0].result.test;
-  accuracy.references = {{any.ceiling_all, "counting all tokens:"},
-                         {any.ceiling_visible, "counting what short-term memory holds:"}};
+  accuracy.levels = {{"counting all tokens", any.ceiling_all},
+                     {"counting what short-term memory holds", any.ceiling_visible}};
   const std::string title = fmt::format("Sorting {} symbols by count over {} tokens", o.symbols, o.length);
-  write_text(path, curves_svg(title, {loss, accuracy}));
+  write_curves_svg(path, title, {loss, accuracy});
 }
 
 }  // namespace

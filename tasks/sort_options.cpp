@@ -200,7 +200,7 @@ void validate(SortOptions o) {
 }
 
 void SortFlags::add_to(CLI::App& app) {
-  static SortOptions shown;  // flags keep no pointer into it
+  SortOptions shown;
   flags_.add_to(app, option_table(shown), [](const Option& option) { return shown_default(option.name); });
 }
 

@@ -94,13 +94,13 @@ Trainer::Step Trainer::step() {
 
 // The optimiser has left the weights alone, so the step can be taken again with every operation under watch.
 void Trainer::explain_nonfinite(const DocumentBatch& batch, const Random& random_before, double loss) {
-  std::string what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
-  if (std::isfinite(loss))
-    for (const Parameters::Named& p : net_.parameters.named())
-      if (count_nonfinite(p.grad) > 0) {
-        what = fmt::format("the gradient of {} is not finite", p.name);
-        break;
-      }
+  std::string what = "the gradients are too large for their norm to be finite";
+  for (const Parameters::Named& p : net_.parameters.named())
+    if (count_nonfinite(p.grad) > 0) {
+      what = fmt::format("the gradient of {} is not finite", p.name);
+      break;
+    }
+  if (!std::isfinite(loss)) what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
   std::string origin = "no operation made it when the step was repeated";
   tape().clear();
   tape().detect_anomaly = true;

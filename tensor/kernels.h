@@ -58,7 +58,7 @@ KERNEL(relative_attention_forward, real* out, real* lse, const real* q, const re
 // dq, dk, dv, dr =; du, dw +=.
 KERNEL(relative_attention_backward, real* dq, real* dk, real* dv, real* dr, real* du, real* dw, const real* dout, const real* out, const real* lse, const real* q, const real* k, const real* v, const real* r, const real* u, const real* w, const int32_t* first_key, const RelativeAttention& s)
 
-// ---- continuous memory (tensor/cpu/continuous.cpp), model.md §2 and §3 -------------------------------------------------
+// ---- continuous memory (tensor/cpu/continuous_*.cpp), model.md §2 and §3 -------------------------------------------------
 // psi (n, N) = ψ_j(t_i); t (n)
 KERNEL(basis_evaluate, real* psi, const real* t, BasisView basis, int64_t n)
 // Scores against P directions per head: s[p,b,h,t] = scale · q[b,t,h,:]·k[b,p,h,:]. s: (P, B, H, T), q: (B, T, H·D), k: (B, P, H·D).
@@ -70,7 +70,7 @@ KERNEL(density_backward, real* ds, const real* ddensity, const real* s, real sig
 // Moments of p (n, N) over the Gaussian basis: μ = Σ p_j m_j, σ² = max(Σ p_j (m_j² + s_j²) − μ², sigma2_min). density: (2, n)
 KERNEL(moments_forward, real* density, const real* p, BasisView basis, real sigma2_min, int64_t n)
 KERNEL(moments_backward, real* dp, const real* ddensity, const real* density, const real* p, BasisView basis, real sigma2_min, int64_t n)
-// r (2 or no gradient…): r (n, N) = E_p[ψ_j] for density (2, n): the expectation alone, for figures and tests.
+// r (n, N) = E_p[ψ_j] for density (2, n): the expectation alone, for figures and tests.
 KERNEL(basis_expectation, real* r, const real* density, BasisView basis, DensityKind kind, int64_t n)
 // z[b,t,h,:] = Σ_j E_p[ψ_j] values[b,j,h,:], p by density[:,b,h,t]. z: (B, T, H·D), density: (2, B, H, T), values: (B, N, H·D).
 KERNEL(continuous_attention_forward, real* z, const real* density, const real* values, BasisView basis, const ContinuousAttention& s)

@@ -159,8 +159,8 @@ void check_training(Run& run) {
     require_close(fmt::format("loss of step {}", s), {real(result.loss() + lambda_kl * result.kl())}, {losses[s]});
     adam.step(g.c["lr"]);
   }
-  // Adam divides each gradient by its own size, so that rounding decides where the true gradient is almost zero: the weights
-  // themselves are compared in double alone.
+  // Adam divides each gradient by its own size, so that rounding decides where the true gradient is almost zero: the
+  // weights themselves are compared in double alone.
   if (!kDouble) return;
   for (const Parameters::Named& p : run.parameters.named())
     require_close("final." + p.name, p.value.to_vector(), g.numbers("final." + p.name));

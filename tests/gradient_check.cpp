@@ -47,6 +47,14 @@ double norm(const std::vector<real>& x) {
   return std::sqrt(sum);
 }
 
+/// Leaves NaN in the buffers that the pool hands out next: who reads what nobody wrote gets it.
+void poison_pool(Device device) {
+  std::vector<Tensor> buffers;
+  for (int64_t bytes = 64; bytes <= 65536; bytes += bytes < 4096 ? bytes : 4096)
+    for (int copies = 0; copies < 6; ++copies)
+      buffers.push_back(full({bytes / int64_t(sizeof(real))}, std::numeric_limits<real>::quiet_NaN(), device));
+}
+
 /// One entry at one point, with a cotangent: everything that is differentiated.
 struct Problem {
   const OpCase& c;
@@ -89,6 +97,7 @@ struct Problem {
   /// The leaves after backward; those with want[i] false are constants.
   Arguments backward(const Wrap& wrap, const std::vector<bool>& want = {}) const {
     tape().clear();
+    poison_pool(device);
     Arguments leaves, arguments;
     for (size_t i = 0; i < inputs.size(); ++i) {
       leaves.push_back(want.empty() || want[i] ? Variable::leaf(inputs[i]) : Variable(inputs[i]));
@@ -183,6 +192,9 @@ std::string check_gradients(const OpCase& c, Device device, const Wrap& wrap) {
 std::string check_conduct(const OpCase& c, Device device) {
   const Problem p(c, device);
   const Arguments first = p.backward({}), second = p.backward({});
+  tape().detect_anomaly = true;
+  const Arguments watched = p.backward({});
+  tape().detect_anomaly = false;
   {
     const NoGrad none;
     const Variable y = c.apply(Arguments(p.inputs.begin(), p.inputs.end()));
@@ -191,6 +203,7 @@ std::string check_conduct(const OpCase& c, Device device) {
   for (size_t i = 0; i < first.size(); ++i) {
     const std::string about = fmt::format("{}: gradient of {}", c.label(), c.inputs[i].name);
     if (!same_bits(first[i].grad(), second[i].grad())) return about + " has other bits in a second run";
+    if (!same_bits(first[i].grad(), watched[i].grad())) return about + " has other bits when anomalies are looked for";
 
     std::vector<bool> only(first.size(), false);
     only[i] = true;

@@ -13,8 +13,8 @@ using Wrap = std::function<Variable(const Variable& x, size_t argument)>;
 /// in float they are only checked to be finite and of the right shape).
 std::string check_gradients(const OpCase& c, Device device, const Wrap& wrap = {});
 
-/// The same bits again in a second run, alone without the other arguments' gradients, and the same forward under
-/// NoGrad; a gradient on top of one that is already there adds up.
+/// The same bits again in a second run, while anomalies are looked for, and alone without the other arguments'
+/// gradients, and the same forward under NoGrad; a gradient on top of one that is already there adds up.
 std::string check_conduct(const OpCase& c, Device device);
 
 /// A scalar function's derivative at 0, from values at ±step, ±step/2, ….

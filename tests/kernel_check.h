@@ -2,7 +2,7 @@
 // with NaN, inputs that must come back unchanged, and results held against a plain evaluation in double.
 //
 //   KernelCall c(device);
-//   const auto x = c.input("x", n);                        // random numbers; x[i] is the number as a double
+//   const auto x = c.input("x", n);                        // in (-2, 2), or another draw; x[i] is it as a double
 //   const auto y = c.output("y", n);                       // poisoned
 //   on(c.device).scale(y, 2, x, n);
 //   c.expect(y, [&](int64_t i) { return 2 * x[i]; });
@@ -48,12 +48,12 @@ class KernelCall {
   ~KernelCall();
   KernelCall(const KernelCall&) = delete;
 
-  Reals input(const char* name, int64_t n, const Draw& draw = standard_normal);
+  Reals input(const char* name, int64_t n, const Draw& draw = between(-2, 2));
   Ints input(const char* name, const std::vector<int32_t>& values);
   Reals output(const char* name, int64_t n);
   Ints int_output(const char* name, int64_t n);
-  /// For kernels that add (+=) or work in place: random numbers that the kernel may change.
-  Reals in_out(const char* name, int64_t n, const Draw& draw = standard_normal);
+  /// For kernels that add (+=) or work in place: an input that the kernel may change.
+  Reals in_out(const char* name, int64_t n, const Draw& draw = between(-2, 2));
 
   /// What y must hold after the call; NaN: what it held before, untouched. `magnitude`: what rounding errors are
   /// relative to where that is more than the result.

@@ -11,7 +11,8 @@ struct Counter : Catch::TestEventListenerBase {
   using TestEventListenerBase::TestEventListenerBase;
   void testRunEnded(const Catch::TestRunStats& stats) override {
     if (const char* path = std::getenv("LEM_TEST_COUNTS"))
-      std::ofstream(path, std::ios::app) << stats.totals.testCases.passed << " " << stats.totals.testCases.failed << "\n";
+      std::ofstream(path, std::ios::app) << stats.totals.testCases.passed << " " << stats.totals.testCases.failed
+                                         << "\n";
   }
 };
 CATCH_REGISTER_LISTENER(Counter)

@@ -20,7 +20,8 @@ struct Head {
   /// r's row for query i and key j
   int64_t row(int64_t i, int64_t j) const { return x.s.T - 1 - i + j; }
 
-  /// Whether query i sees key j: not later than itself, nor `window` or more before it, nor before the document's start.
+  /// Whether query i sees key j: not later than itself, nor `window` or more before it, nor before the document's
+  /// start.
   bool sees(int64_t i, int64_t j) const {
     const int64_t position = i + x.s.K - x.s.T;
     if (j > position) return false;

@@ -191,7 +191,11 @@ TEST_CASE("flags override the file, the file the defaults", "[options]") {
   CHECK(s.mu0 == 0.5);
   CHECK(s.widths == std::vector<double>{1, 2});
   CHECK(parse(s, {"--heads", "-1"}) == "[options] --heads: got -1, expected an integer ≥ 1");
-  CHECK(parse(s, {"--gate=maybe"}) != "(no error)");
+  CHECK(parse(s, {"--gate=maybe"}) == "[options] --gate: got maybe, expected true or false");
+  CHECK(parse(s, {"--gate=false"}) == "(no error)");
+  CHECK(!s.gate);
+  CHECK_THAT(parse(s, {"--heads", "3", "5"}), Contains("5"));
+  CHECK(parse(s, {"--data", ""}) == "(no error)");
 }
 
 TEST_CASE("unknown flags are named, and the nearest known one", "[options]") {
@@ -209,8 +213,9 @@ TEST_CASE("--help comes from the table", "[options]") {
   OptionFlags flags;
   flags.add_to(app, table(s), [](const Option& option) { return to_text(option); });
   const std::string help = app.help();
-  CHECK_THAT(help, Contains("--heads INT") && Contains("attention heads [4]") && Contains("--gate,--no-gate") &&
-                       Contains("gaussian | power | sine [gaussian]") && Contains("[none]") && Contains("Memory:"));
+  CHECK_THAT(help, Contains("--heads INT") && Contains("attention heads [4]") && Contains("--[no-]gate") &&
+                       Contains("smooth [on]") && Contains("gaussian | power | sine [gaussian]") &&
+                       Contains("[none]") && Contains("Memory:"));
 }
 
 TEST_CASE("differences of two configurations, up to a scope", "[options]") {

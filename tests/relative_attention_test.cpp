@@ -32,8 +32,14 @@ Inputs random_inputs(RelativeAttention s, std::vector<int32_t> first_key = {}) {
   Random random{17};
   s.scale = real(1 / std::sqrt(double(s.D)));
   const int64_t C = s.H * s.D;
-  Inputs x{s, normals(random, s.B * s.T * C), normals(random, s.B * s.K * C), normals(random, s.B * s.K * C),
-           normals(random, s.K * C), normals(random, C), normals(random, C), std::move(first_key)};
+  Inputs x{s,
+           normals(random, s.B * s.T * C),
+           normals(random, s.B * s.K * C),
+           normals(random, s.B * s.K * C),
+           normals(random, s.K * C),
+           normals(random, C),
+           normals(random, C),
+           std::move(first_key)};
   return x;
 }
 
@@ -50,14 +56,15 @@ struct Results {
 
 /// The kernels, forward and backward. Outputs begin as NaN, which must be overwritten; du and dw are added to `start`.
 Results run_kernels(const Inputs& x, const Array& dout_, real start = 0) {
-  const Reals q = to_real(x.q), k = to_real(x.k), v = to_real(x.v), r = to_real(x.r), u = to_real(x.u), w = to_real(x.w),
-              dout = to_real(dout_);
+  const Reals q = to_real(x.q), k = to_real(x.k), v = to_real(x.v), r = to_real(x.r), u = to_real(x.u),
+              w = to_real(x.w), dout = to_real(dout_);
   const int32_t* first_key = x.first_key.empty() ? nullptr : x.first_key.data();
-  Results y{Reals(q.size(), kNaN), Reals(size_t(x.s.B * x.s.H * x.s.T), kNaN), Reals(q.size(), kNaN),
-            Reals(k.size(), kNaN), Reals(k.size(), kNaN), Reals(r.size(), kNaN), Reals(u.size(), start),
-            Reals(w.size(), start)};
-  cpu::relative_attention_forward(y.out.data(), y.lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(), w.data(),
-                                  first_key, x.s);
+  Results y{Reals(q.size(), kNaN),  Reals(size_t(x.s.B * x.s.H * x.s.T), kNaN),
+            Reals(q.size(), kNaN),  Reals(k.size(), kNaN),
+            Reals(k.size(), kNaN),  Reals(r.size(), kNaN),
+            Reals(u.size(), start), Reals(w.size(), start)};
+  cpu::relative_attention_forward(y.out.data(), y.lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(),
+                                  w.data(), first_key, x.s);
   cpu::relative_attention_backward(y.dq.data(), y.dk.data(), y.dv.data(), y.dr.data(), y.du.data(), y.dw.data(),
                                    dout.data(), y.out.data(), y.lse.data(), q.data(), k.data(), v.data(), r.data(),
                                    u.data(), w.data(), first_key, x.s);
@@ -146,7 +153,8 @@ TEST_CASE("relative attention equals the oracle at awkward sizes", "[relative_at
   const int64_t T = GENERATE(1, 31, 33, 65, 257), D = GENERATE(1, 3, 8, 41, 50, 64);
   const int64_t before = GENERATE(0, 1, 70);
   const bool large = T * D > 5000;
-  expect_agreement(random_inputs({.B = large ? 1 : 1 + T % 3, .T = T, .K = T + before, .H = large ? 2 : 1 + D % 3, .D = D}));
+  expect_agreement(
+      random_inputs({.B = large ? 1 : 1 + T % 3, .T = T, .K = T + before, .H = large ? 2 : 1 + D % 3, .D = D}));
 }
 
 TEST_CASE("relative attention equals the oracle over several blocks of keys", "[relative_attention]") {
@@ -167,7 +175,8 @@ TEST_CASE("relative attention: a query that sees no key gives zeros, not NaN", "
   const Inputs x = random_inputs({.B = 2, .T = 40, .K = 45, .H = 2, .D = 5}, {20, 45});
   expect_agreement(x);
   const Results y = run_kernels(x, random_dout(x));
-  for (int64_t i = 0; i < 15 * 10; ++i) REQUIRE(y.out[size_t(i)] == 0);  // batch row 0: queries 0 … 14 stand before key 20
+  for (int64_t i = 0; i < 15 * 10; ++i)
+    REQUIRE(y.out[size_t(i)] == 0);  // batch row 0: queries 0 … 14 stand before key 20
   REQUIRE(y.lse[0] == -std::numeric_limits<real>::infinity());
 }
 
@@ -255,8 +264,8 @@ TEST_CASE("relative attention lets NaN through to everything that depends on it"
 
 // A check that cannot fail proves nothing: results for slightly other inputs must be told apart from the right ones.
 TEST_CASE("relative attention: planted errors are seen", "[relative_attention]") {
-  const Inputs x = random_inputs({.B = 2, .T = 40, .K = 60, .H = 2, .D = 6, .window = 30, .dropout = {real(.2), {5, 6}}},
-                                 {10, 20});
+  const Inputs x =
+      random_inputs({.B = 2, .T = 40, .K = 60, .H = 2, .D = 6, .window = 30, .dropout = {real(.2), {5, 6}}}, {10, 20});
   const Array dout = random_dout(x);
   const auto error_with = [&](auto change) {
     Inputs wrong = x;

@@ -60,13 +60,18 @@ struct Head {
   }
 };
 
-/// y (n, D) = (q + bias) · scale for queries [i, i + n) of a head; bias (H, D)
-inline void biased_queries(real* y, const Head& head, const real* q, const real* bias, Range rows) {
+/// qu, qw (n, D) = (q + u) · scale, (q + w) · scale for some of a head's queries
+inline void biased_queries(real* qu, real* qw, const Head& head, const real* q, const real* u, const real* w,
+                           Range rows) {
   const int64_t D = head.s.D;
-  const real* bias_h = bias + head.h * D;
-  for (int64_t i = rows.begin; i < rows.end; ++i, y += D) {
+  const real *uh = u + head.h * D, *wh = w + head.h * D, scale = head.s.scale;
+  for (int64_t i = rows.begin; i < rows.end; ++i, qu += D, qw += D) {
     const real* qi = head.of_queries(q, i);
-    for (int64_t d = 0; d < D; ++d) y[d] = (qi[d] + bias_h[d]) * head.s.scale;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) {
+      qu[d] = (qi[d] + uh[d]) * scale;
+      qw[d] = (qi[d] + wh[d]) * scale;
+    }
   }
 }
 
@@ -78,11 +83,12 @@ void for_groups(Range tile, Body body) {
 
 // score[i,j] = (q_i + u)·k_j + (q_i + w)·r_{T−1−i+j}, both query terms times the scale already.
 //
-// The second product is computed where it is a plain product: against row m of r, not key j. Its element (i, m) belongs to
-// key j = m − (T−1) + i, one column further right in each row: a row stride of kStride + 1 puts it there.
+// The second product is computed where it is a plain product: against row m of r, not key j. Its element (i, m) belongs
+// to key j = m − (T−1) + i, one column further right in each row: a row stride of kStride + 1 puts it there.
 //
 // s: a block's scores, row i of the tile at s + (i − tile.begin) · kStride, column 0 is key keys.begin. Columns that no
-// query of a group sees hold anything. qu, qw: (rows, D) from query `rows` on; kt: panels of the block's keys; rt: of all of r.
+// query of a group sees hold anything. qu, qw: (rows, D) from query `rows` on; kt: panels of the block's keys; rt: of
+// all of r.
 inline void scores(real* s, const Head& head, Range tile, Range keys, const real* qu, const real* qw, const real* kt,
                    const real* rt) {
   const int64_t D = head.s.D, T = head.s.T, panel = D * kLanes;
@@ -92,7 +98,8 @@ inline void scores(real* s, const Head& head, Range tile, Range keys, const real
     const int64_t row = group.begin - tile.begin;
     real* si = s + row * kStride - keys.begin;  // si[j]: the group's first row
     const int64_t m_end = T - 1 - group.begin + seen.end;
-    const int64_t m = round_down(T - group.end + seen.begin), m_vectors = (std::min(m_end, head.s.K) - m + kLanes - 1) / kLanes;
+    const int64_t m = round_down(T - group.end + seen.begin),
+                  m_vectors = (std::min(m_end, head.s.K) - m + kLanes - 1) / kLanes;
     multiply({si + m - (T - 1 - group.begin), kStride + 1, kLanes}, {qw + row * D, D, 1}, {rt + m * D, kLanes, panel},
              group.size(), m_vectors, D, Into::assign);
 

@@ -21,7 +21,8 @@
 
 namespace lem::cpu {
 
-// Vector width in bytes, and how many of the machine's vector registers may hold C (the others: B's vectors, A's scalar).
+// Vector width in bytes, and how many of the machine's vector registers may hold C (the others: B's vectors, A's
+// scalar).
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64, kAccumulators = 24, kMaxVectors = 4;
 #elif defined(__AVX__)
@@ -65,7 +66,8 @@ inline real reduce_lanes(Vec x, Op op) {
 constexpr int64_t round_down(int64_t x) { return x / kLanes * kLanes; }
 constexpr int64_t round_up(int64_t x) { return round_down(x + kLanes - 1); }
 
-// ---- C = A B or C += A B ------------------------------------------------------------------------------------------------
+// ---- C = A B or C += A B
+// ------------------------------------------------------------------------------------------------
 
 /// A (rows, inner): element (i, k) is data[i · row + k · inner].
 struct Scalars {
@@ -116,7 +118,8 @@ void multiply_columns(Tile c, Scalars a, Vectors b, int64_t rows, int64_t inner,
   using Block = void (*)(Tile, Scalars, Vectors, int64_t, Into);
   static constexpr auto kBlocks = []<int... R>(std::integer_sequence<int, R...>) {
     return std::array<Block, kRows>{multiply_block<R + 1, V>...};
-  }(std::make_integer_sequence<int, kRows>());
+  }
+  (std::make_integer_sequence<int, kRows>());
 
   const int64_t blocks = (rows + kRows - 1) / kRows;
   for (int64_t n = 0; n < blocks; ++n) {
@@ -131,16 +134,91 @@ inline void multiply(Tile c, Scalars a, Vectors b, int64_t rows, int64_t vectors
   while (vectors > 0) {
     const int64_t take = std::min<int64_t>(vectors, kMaxVectors);
     switch (take) {
-      case 1: multiply_columns<1>(c, a, b, rows, inner, into); break;
-      case 2: multiply_columns<2>(c, a, b, rows, inner, into); break;
-      case 3: multiply_columns<std::min(3, kMaxVectors)>(c, a, b, rows, inner, into); break;
-      case 4: multiply_columns<std::min(4, kMaxVectors)>(c, a, b, rows, inner, into); break;
+      case 1:
+        multiply_columns<1>(c, a, b, rows, inner, into);
+        break;
+      case 2:
+        multiply_columns<2>(c, a, b, rows, inner, into);
+        break;
+      case 3:
+        multiply_columns<std::min(3, kMaxVectors)>(c, a, b, rows, inner, into);
+        break;
+      case 4:
+        multiply_columns<std::min(4, kMaxVectors)>(c, a, b, rows, inner, into);
+        break;
     }
     vectors -= take, c.data += take * c.vector, b.data += take * b.vector;
   }
 }
 
-// ---- packed layouts of x (n, D), whose rows lie `stride` apart ------------------------------------------------------------
+// ---- the last few columns of C += A B
+// ------------------------------------------------------------------------------------
+//
+// 50 columns fill three vectors of 16 lanes, and 2 lanes of a fourth that costs as much as the others. So few columns
+// are cheaper as dot products, with the inner dimension along the lanes.
+
+inline constexpr int kMaxDots = 2;
+/// How many of D columns are left to dot products.
+constexpr int64_t dot_columns(int64_t D) { return D > kLanes && D % kLanes <= kMaxDots ? D % kLanes : 0; }
+
+/// c[i · c_row + n] += Σ_{p, l} a[i · a_row + p · kLanes + l] b[p · panel + n · kLanes + l] for R rows i, N columns n
+template <int R, int N>
+[[gnu::noinline]] void dot_block(real* c, int64_t c_row, const real* a, int64_t a_row, const real* b, int64_t panel,
+                                 int64_t panels) {
+  Vec sum[R][N] = {};
+  for (int64_t p = 0; p < panels; ++p) {
+    Vec bp[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) bp[n] = load(b + p * panel + n * kLanes);
+#pragma GCC unroll 6
+    for (int i = 0; i < R; ++i) {
+      const Vec ap = load(a + i * a_row + p * kLanes);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[i][n] += ap * bp[n];
+    }
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) c[i * c_row + n] += reduce_lanes(sum[i][n], [](Vec x, Vec y) { return x + y; });
+}
+
+template <int N>
+void dot_rows(real* c, int64_t c_row, const real* a, int64_t a_row, const real* b, int64_t panel, int64_t panels,
+              int64_t rows) {
+  constexpr int kRows = 6;
+  using Block = void (*)(real*, int64_t, const real*, int64_t, const real*, int64_t, int64_t);
+  static constexpr auto kBlocks = []<int... R>(std::integer_sequence<int, R...>) {
+    return std::array<Block, kRows>{dot_block<R + 1, N>...};
+  }
+  (std::make_integer_sequence<int, kRows>());
+  for (int64_t i = 0; i < rows; i += kRows)
+    kBlocks[size_t(std::min<int64_t>(kRows, rows - i) - 1)](c + i * c_row, c_row, a + i * a_row, a_row, b, panel,
+                                                            panels);
+}
+
+/// x (n, D) of keys or distances as the right factor of a product: padded rows, and its last dot_columns(D) in panels.
+struct RightFactor {
+  const real* padded;
+  const real* panels;
+  int64_t panel;  // from one panel to the next
+};
+
+/// sums (rows, round_up(D)) += weights x, over rows `range` of x. weights[n] belongs to row n of x, the next row of
+/// weights follows `row` further; in the whole vectors around `range`, weights that don't count are zero.
+inline void add_products(real* sums, const real* weights, int64_t row, RightFactor x, int64_t rows, int64_t D,
+                         int64_t begin, int64_t end) {
+  const int64_t width = round_up(D), dots = dot_columns(D), columns = dots ? D - dots : width;
+  multiply({sums, width, kLanes}, {weights + begin, row, 1}, {x.padded + begin * width, width, kLanes}, rows,
+           columns / kLanes, end - begin, Into::add);
+  if (dots == 0) return;
+  const int64_t first = round_down(begin), panels = (round_up(end) - first) / kLanes;
+  const auto dot = dots == 1 ? dot_rows<1> : dot_rows<2>;
+  dot(sums + columns, width, weights + first, row, x.panels + first / kLanes * x.panel, x.panel, panels, rows);
+}
+
+// ---- packed layouts of x (n, D), whose rows lie `stride` apart
+// ------------------------------------------------------------
 //
 //   panels  (n / kLanes, D, kLanes): xᵀ in strips of kLanes columns. As B of a product, contiguous and aligned.
 //   padded  (n, padded(D)): x itself, its rows filled up with zeros to whole vectors.
@@ -171,9 +249,18 @@ inline void transpose_square(real* dst, int64_t dst_stride, const real* src, int
   for (int i = 0; i < kLanes; ++i) store(dst + i * dst_stride, x[i]);
 }
 
+/// Asks for rows [first, first + kLanes) of x (n, D) ahead of time: strided as they are, the processor doesn't guess
+/// them.
+template <bool ForWriting>
+inline void prefetch_rows(const real* x, int64_t stride, int64_t first, int64_t n, int64_t D) {
+  for (int64_t j = first; j < std::min(n, first + kLanes); ++j)
+    for (int64_t d = 0; d < D; d += 64 / int64_t(sizeof(real))) __builtin_prefetch(x + j * stride + d, ForWriting);
+}
+
 /// panels (⌈n / kLanes⌉, D, kLanes) = xᵀ; lanes beyond n are zero.
 inline void pack_panels(real* panels, const real* x, int64_t stride, int64_t n, int64_t D) {
   for (int64_t j = 0; j < n; j += kLanes, panels += D * kLanes, x += kLanes * stride) {
+    prefetch_rows<false>(x, stride, kLanes, n - j, D);
     if (j + kLanes <= n && D >= kLanes) {
       // The last square overlaps the one before it rather than reach beyond D.
       for (int64_t d = 0; d < D; d += kLanes) {
@@ -190,6 +277,7 @@ inline void pack_panels(real* panels, const real* x, int64_t stride, int64_t n, 
 /// x (n, D) = panelsᵀ
 inline void unpack_panels(real* x, int64_t stride, const real* panels, int64_t n, int64_t D) {
   for (int64_t j = 0; j < n; j += kLanes, panels += D * kLanes, x += kLanes * stride) {
+    prefetch_rows<true>(x, stride, kLanes, n - j, D);
     if (j + kLanes <= n && D >= kLanes) {
       for (int64_t d = 0; d < D; d += kLanes) {
         const int64_t at = std::min(d, D - kLanes);
@@ -205,13 +293,18 @@ inline void unpack_panels(real* x, int64_t stride, const real* panels, int64_t n
 /// rows (n, round_up(D)) = x, zeros to the right
 inline void pack_padded(real* rows, const real* x, int64_t stride, int64_t n, int64_t D) {
   const int64_t width = round_up(D);
-  for (int64_t j = 0; j < n; ++j) {
-    std::copy_n(x + j * stride, D, rows + j * width);
-    std::fill_n(rows + j * width + D, width - D, real(0));
+  for (int64_t j = 0; j < n; ++j, rows += width, x += stride) {
+    store(rows + width - kLanes, Vec{});
+    for (int64_t d = 0; d + kLanes <= D; d += kLanes) store(rows + d, load(x + d));
+    if (D >= kLanes)
+      store(rows + D - kLanes, load(x + D - kLanes));
+    else
+      std::copy_n(x, D, rows);
   }
 }
 
-// ---- temporary memory ---------------------------------------------------------------------------------------------------
+// ---- temporary memory
+// ---------------------------------------------------------------------------------------------------
 
 /// n numbers, aligned to cache lines, not initialised (NaN in debug builds).
 class Scratch {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "tensor/cpu/philox.h"
 #include "tensor/kernel_types.h"
 
 namespace lem::cpu {
@@ -16,18 +17,11 @@ inline void dropout_mask(real* mask, const Dropout& dropout, int64_t begin, int6
   // uniform ≥ p, as integers: the uniform is 24 random bits over 2^24.
   const uint32_t threshold = uint32_t(std::ceil(double(dropout.p) * 16777216.0));
   const real keep = real(1) / (1 - dropout.p);
-  const int64_t first = begin / 4, blocks = (begin + n + 3) / 4 - first;
-  uint32_t bits[4][kMaskChunk / 4 + 2];
-  const uint64_t seed = dropout.stream.seed, stream = dropout.stream.stream;
+  const int64_t before = begin % 4;  // draws of the first block that belong to elements before `begin`
+  uint32_t bits[kMaskChunk + 4 + kPhiloxDraws];
+  philox_draws(bits, dropout.stream, uint64_t(begin / 4), before + n);
 #pragma omp simd
-  for (int64_t i = 0; i < blocks; ++i) {
-    const auto draw = philox4x32(seed, stream, uint64_t(first + i));
-    bits[0][i] = draw[0], bits[1][i] = draw[1], bits[2][i] = draw[2], bits[3][i] = draw[3];
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t draw = begin + i;
-    mask[i] = (bits[draw % 4][draw / 4 - first] >> 8) >= threshold ? keep : real(0);
-  }
+  for (int64_t i = 0; i < n; ++i) mask[i] = (bits[before + i] >> 8) >= threshold ? keep : real(0);
 }
 
 /// apply(offset, mask, count) over [begin, begin + n) in chunks; mask is null without dropout.

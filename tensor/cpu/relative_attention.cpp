@@ -4,8 +4,8 @@
 //   p[i,:] = softmax(score[i,:])
 //   out_i = Σ_j p̃[i,j] v_j,  p̃ = dropout(p)
 //
-// A head of a batch row is one piece of work. It walks blocks of keys; a block's keys and values are packed once and meet
-// all queries that see them, tile by tile. Every sum has its place in memory and its order, whoever computes it.
+// A head of a batch row is one piece of work. It walks blocks of keys; a block's keys and values are packed once and
+// meet all queries that see them, tile by tile. Every sum has its place in memory and its order, whoever computes it.
 #include <cmath>
 #include <vector>
 
@@ -47,19 +47,29 @@ const real* draw_mask(real* mask, const Head& head, int64_t i, Range seen) {
   return mask;
 }
 
-// ---- forward ------------------------------------------------------------------------------------------------------------
+// ---- forward
+// ------------------------------------------------------------------------------------------------------------
 
 /// What one thread needs for one head.
 struct ForwardSpace {
-  Scratch kt, vp;       // a block's keys in panels (kKeys / kLanes, D, kLanes) and values, padded (kKeys, width)
-  Scratch qu, qw;       // (T, D): (q + u) · scale, (q + w) · scale
-  Scratch s;            // a block's scores, then probabilities
-  Scratch sum;          // (T, width): Σ_j exp(score − largest) v_j so far
+  Scratch kt, vp,
+      vt;          // a block's keys in panels (kKeys / kLanes, D, kLanes), values padded (kKeys, width) and in panels
+  Scratch qu, qw;  // (T, D): (q + u) · scale, (q + w) · scale
+  Scratch s;       // a block's scores, then probabilities
+  Scratch sum;     // (T, width): Σ_j exp(score − largest) v_j so far
   Scratch largest, total;  // (T): the largest score so far, Σ_j exp(score − largest) so far
-  Scratch mask;         // (kKeys)
+  Scratch mask;            // (kKeys)
   explicit ForwardSpace(const RelativeAttention& s)
-      : kt(kKeys * s.D), vp(kKeys * round_up(s.D)), qu(s.T * s.D), qw(s.T * s.D), s(kBlockScores),
-        sum(s.T * round_up(s.D)), largest(s.T), total(s.T), mask(kKeys) {}
+      : kt(kKeys * s.D),
+        vp(kKeys * round_up(s.D)),
+        vt(kKeys * dot_columns(s.D)),
+        qu(s.T * s.D),
+        qw(s.T * s.D),
+        s(kBlockScores),
+        sum(s.T * round_up(s.D)),
+        largest(s.T),
+        total(s.T),
+        mask(kKeys) {}
 };
 
 /// x[0, n) = exp(x − shift), no x above shift; returns the sum. n: whole vectors
@@ -90,7 +100,8 @@ real maximum(const real* x, int64_t n, real least) {
 }
 
 // Softmax of a row whose keys come block by block ("online"): with the largest score m and the sum l so far,
-//   m' = max(m, max_j score_j),  l' = l e^{m−m'} + Σ_j e^{score_j−m'},  and all earlier e^{score−m} v shrink by e^{m−m'}.
+//   m' = max(m, max_j score_j),  l' = l e^{m−m'} + Σ_j e^{score_j−m'},  and all earlier e^{score−m} v shrink by
+//   e^{m−m'}.
 //
 // s[j], j in `columns` (whole vectors): scores in, exp(score − m') out, 0 for keys not in `seen`. sum: (width)
 void online_softmax(real* s, Range columns, Range seen, real* largest, real* total, real* sum, int64_t width) {
@@ -101,6 +112,7 @@ void online_softmax(real* s, Range columns, Range seen, real* largest, real* tot
   *total = *total * shrink + exponentials(s + columns.begin, columns.size(), m);
   *largest = m;
   if (shrink != 1)
+#pragma omp simd
     for (int64_t d = 0; d < width; ++d) sum[d] *= shrink;
 }
 
@@ -120,25 +132,25 @@ void forward_block(ForwardSpace& f, const Head& head, Range tile, Range keys, in
       const int64_t n = i - group.begin;
       const Range mine = head.sight.keys({i, i + 1}, keys);
       if (mine.empty()) {
-        std::fill(rows + n * kStride + seen.begin, rows + n * kStride + seen.end, real(0));
+        std::fill(rows + n * kStride + whole.begin, rows + n * kStride + whole.end, real(0));
         continue;
       }
-      online_softmax(rows + n * kStride, whole, mine, &f.largest[row + n], &f.total[row + n], f.sum + (row + n) * width, width);
+      online_softmax(rows + n * kStride, whole, mine, &f.largest[row + n], &f.total[row + n], f.sum + (row + n) * width,
+                     width);
       if (const real* mask = draw_mask(f.mask, head, i, mine))
         for (int64_t j = mine.begin; j < mine.end; ++j) rows[n * kStride + j] *= mask[j - mine.begin];
     }
-    multiply({f.sum + row * width, width, kLanes}, {rows + seen.begin, kStride, 1},
-             {f.vp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
+    add_products(f.sum + row * width, rows + keys.begin, kStride, {f.vp, f.vt, dot_columns(D) * kLanes}, group.size(),
+                 D, seen.begin - keys.begin, seen.end - keys.begin);
   });
 }
 
 /// Queries `rows` of one head.
-void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const Inputs& in, const real* rt, Range rows) {
+void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const Inputs& in, const real* rt,
+                  Range rows) {
   const RelativeAttention& s = head.s;
   const int64_t D = s.D, width = round_up(D), n = rows.size();
-  biased_queries(f.qu, head, in.q, in.u, rows);
-  biased_queries(f.qw, head, in.q, in.w, rows);
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, rows);
   std::fill_n(f.sum + 0, n * width, real(0));
   std::fill_n(f.largest + 0, n, -kInfinity);
   std::fill_n(f.total + 0, n, real(0));
@@ -148,6 +160,7 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
     if (head.sight.keys(rows, keys).empty()) continue;
     pack_panels(f.kt, head.of_keys(in.k, j), head.stride(), keys.size(), D);
     pack_padded(f.vp, head.of_keys(in.v, j), head.stride(), keys.size(), D);
+    pack_panels(f.vt, head.of_keys(in.v, j) + D - dot_columns(D), head.stride(), keys.size(), dot_columns(D));
     for (int64_t i = rows.begin; i < rows.end; i += kQueries) {
       const Range tile{i, std::min(i + kQueries, rows.end)};
       if (!head.sight.keys(tile, keys).empty()) forward_block(f, head, tile, keys, i - rows.begin, rt);
@@ -157,7 +170,9 @@ void forward_head(real* out, real* lse, ForwardSpace& f, const Head& head, const
   for (int64_t i = 0; i < n; ++i) {
     const real total = f.total[i], inverse = total == 0 ? 0 : 1 / total;  // 0: a query that sees no key
     real* o = head.of_queries(out, rows.begin + i);
-    for (int64_t d = 0; d < D; ++d) o[d] = f.sum[i * width + d] * inverse;
+    const real* sum = f.sum + i * width;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) o[d] = sum[d] * inverse;
     lse[(head.b * s.H + head.h) * s.T + rows.begin + i] = f.largest[i] + std::log(total);
   }
 }
@@ -179,12 +194,15 @@ void relative_attention_forward(real* out, real* lse, const real* q, const real*
   for (int t = 0; t < threads; ++t) spaces.emplace_back(s);
   parallel_items(heads * parts, threads, [&](int64_t item, int thread) {
     const int64_t n = item / parts, part = item % parts;
-    const Range rows{std::min(s.T, tiles * part / parts * kQueries), std::min(s.T, tiles * (part + 1) / parts * kQueries)};
-    forward_head(out, lse, spaces[size_t(thread)], Head(s, first_key, n / s.H, n % s.H), in, rt + (n % s.H) * panels, rows);
+    const Range rows{std::min(s.T, tiles * part / parts * kQueries),
+                     std::min(s.T, tiles * (part + 1) / parts * kQueries)};
+    forward_head(out, lse, spaces[size_t(thread)], Head(s, first_key, n / s.H, n % s.H), in, rt + (n % s.H) * panels,
+                 rows);
   });
 }
 
-// ---- backward -----------------------------------------------------------------------------------------------------------
+// ---- backward
+// -----------------------------------------------------------------------------------------------------------
 //
 // The probabilities are computed again, p[i,j] = exp(score[i,j] − lse_i). With m[i,j] the dropout mask (1 without),
 //
@@ -198,17 +216,28 @@ void relative_attention_forward(real* out, real* lse, const real* q, const real*
 namespace {
 
 struct BackwardSpace {
-  Scratch kt, vt, kp;        // a block's keys and values in panels, and its keys padded (kKeys, width)
-  Scratch dkt, dvt;          // their gradients in panels
-  Scratch qu, qw, dout;      // (T, D)
-  Scratch dqu, dqw;          // (T, width): Σ_j dscore k_j, Σ_j dscore r
-  Scratch delta;             // (T)
-  Scratch p, ds;             // a block's scores, then m p; m dp, then dscore
-  Scratch mask;              // (kKeys)
+  Scratch kt, vt, kp;    // a block's keys and values in panels, and its keys padded (kKeys, width)
+  Scratch dkt, dvt;      // their gradients in panels
+  Scratch qu, qw, dout;  // (T, D)
+  Scratch dqu, dqw;      // (T, width): Σ_j dscore k_j, Σ_j dscore r
+  Scratch delta;         // (T)
+  Scratch p, ds;         // a block's scores, then m p; m dp, then dscore
+  Scratch mask;          // (kKeys)
   explicit BackwardSpace(const RelativeAttention& s)
-      : kt(kKeys * s.D), vt(kKeys * s.D), kp(kKeys * round_up(s.D)), dkt(kKeys * s.D), dvt(kKeys * s.D), qu(s.T * s.D),
-        qw(s.T * s.D), dout(s.T * s.D), dqu(s.T * round_up(s.D)), dqw(s.T * round_up(s.D)), delta(s.T), p(kBlockScores),
-        ds(kBlockScores), mask(kKeys) {}
+      : kt(kKeys * s.D),
+        vt(kKeys * s.D),
+        kp(kKeys * round_up(s.D)),
+        dkt(kKeys * s.D),
+        dvt(kKeys * s.D),
+        qu(s.T * s.D),
+        qw(s.T * s.D),
+        dout(s.T * s.D),
+        dqu(s.T * round_up(s.D)),
+        dqw(s.T * round_up(s.D)),
+        delta(s.T),
+        p(kBlockScores),
+        ds(kBlockScores),
+        mask(kKeys) {}
 };
 
 /// What all heads share, and what each adds to the gradients that heads of several batch rows have in common.
@@ -217,9 +246,10 @@ struct BackwardShared {
   real *drt, *du, *dw;  // this head and batch row's part of dr, in panels, and of du and dw (D)
 };
 
-/// One row of a block: score → m p in p, dp → dscore in ds, both 0 for keys outside `seen`. `columns`: the whole vectors
-/// around the keys that its group sees; `readable`: all columns that a product may read.
-void backward_row(real* p, real* ds, Range columns, Range seen, Range readable, real lse, real delta, const real* mask) {
+/// One row of a block: score → m p in p, dp → dscore in ds, both 0 for keys outside `seen`. `columns`: the whole
+/// vectors around the keys that its group sees; `readable`: all columns that a product may read.
+void backward_row(real* p, real* ds, Range columns, Range seen, Range readable, real lse, real delta,
+                  const real* mask) {
   for (int64_t j = columns.begin; j < columns.end; j += kLanes) {
     const Vec e = exp_vector(load(p + j) - lse);
     store(p + j, e);
@@ -238,7 +268,8 @@ void backward_row(real* p, real* ds, Range columns, Range seen, Range readable, 
 }
 
 /// Scores and dp of one tile against one block, made into m p and dscore.
-void backward_probabilities(BackwardSpace& f, const Head& head, Range tile, Range keys, const real* lse, const real* rt) {
+void backward_probabilities(BackwardSpace& f, const Head& head, Range tile, Range keys, const real* lse,
+                            const real* rt) {
   const int64_t D = head.s.D;
   real *p = f.p + kSlack, *ds = f.ds + kSlack;
   scores(p, head, tile, keys, f.qu + tile.begin * D, f.qw + tile.begin * D, f.kt, rt);
@@ -289,30 +320,30 @@ void backward_distances(BackwardSpace& f, const Head& head, Range tile, Range ke
   const int64_t D = head.s.D, T = head.s.T, rows_of_r = round_up(head.s.K);
   const real* ds = f.ds + kSlack - keys.begin;
   const Range seen = head.sight.keys(tile, keys);
-  for (int64_t n = round_down(T - tile.end + seen.begin); n < std::min(head.s.K, T - 1 - tile.begin + seen.end); n += kStrip) {
+  for (int64_t n = round_down(T - tile.end + seen.begin); n < std::min(head.s.K, T - 1 - tile.begin + seen.end);
+       n += kStrip) {
     const int64_t lanes = std::min(kStrip, rows_of_r - n);
     const Range rows{std::max(tile.begin, T + seen.begin - n - lanes), std::min(tile.end, T - 1 + seen.end - n)};
     if (rows.empty()) continue;
     multiply({drt + n * D, kLanes, D * kLanes}, {f.qw + rows.begin * D, 1, D},
-             {ds + (rows.begin - tile.begin) * kStride + n - (T - 1) + rows.begin, kStride + 1, kLanes}, D, lanes / kLanes,
-             rows.size(), Into::add);
+             {ds + (rows.begin - tile.begin) * kStride + n - (T - 1) + rows.begin, kStride + 1, kLanes}, D,
+             lanes / kLanes, rows.size(), Into::add);
   }
 }
 
 /// dq: += over the block's keys, the two sums apart.
-void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const real* rp) {
-  const int64_t T = head.s.T, width = round_up(head.s.D);
+void backward_queries(BackwardSpace& f, const Head& head, Range tile, Range keys, const BackwardShared& shared) {
+  const int64_t T = head.s.T, D = head.s.D, width = round_up(D);
   for_groups(tile, [&](Range group) {
     const Range seen = head.sight.keys(group, keys);
     if (seen.empty()) return;
     const real* ds = f.ds + kSlack + (group.begin - tile.begin) * kStride - keys.begin;
-    multiply({f.dqu + group.begin * width, width, kLanes}, {ds + seen.begin, kStride, 1},
-             {f.kp + (seen.begin - keys.begin) * width, width, kLanes}, group.size(), width / kLanes, seen.size(),
-             Into::add);
-    const Range n{T - group.end + seen.begin, std::min(head.s.K, T - 1 - group.begin + seen.end)};
-    multiply({f.dqw + group.begin * width, width, kLanes},
-             {ds + n.begin - (T - 1) + group.begin, kStride + 1, 1}, {rp + n.begin * width, width, kLanes}, group.size(),
-             width / kLanes, n.size(), Into::add);
+    const int64_t last = (D - dot_columns(D)) * kLanes, panel = D * kLanes;  // the panels' last columns
+    add_products(f.dqu + group.begin * width, ds + keys.begin, kStride, {f.kp, f.kt + last, panel}, group.size(), D,
+                 seen.begin - keys.begin, seen.end - keys.begin);
+    add_products(f.dqw + group.begin * width, ds - (T - 1) + group.begin, kStride + 1,
+                 {shared.rp, shared.rt + last, panel}, group.size(), D, T - group.end + seen.begin,
+                 std::min(head.s.K, T - 1 - group.begin + seen.end));
   });
 }
 
@@ -321,11 +352,11 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
                    const real* lse, const Inputs& in, const BackwardShared& shared) {
   const RelativeAttention& s = head.s;
   const int64_t T = s.T, D = s.D, width = round_up(D), stride = head.stride();
-  biased_queries(f.qu, head, in.q, in.u, {0, T});
-  biased_queries(f.qw, head, in.q, in.w, {0, T});
+  biased_queries(f.qu, f.qw, head, in.q, in.u, in.w, {0, T});
   for (int64_t i = 0; i < T; ++i) {
     const real *douti = head.of_queries(dout, i), *outi = head.of_queries(out, i);
     real delta = 0;
+#pragma omp simd reduction(+ : delta)
     for (int64_t d = 0; d < D; ++d) delta += (f.dout[i * D + d] = douti[d]) * outi[d];
     f.delta[i] = delta;
   }
@@ -346,7 +377,7 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
       backward_probabilities(f, head, tile, keys, lse + (head.b * s.H + head.h) * T, shared.rt);
       backward_keys(f, head, tile, keys);
       backward_distances(f, head, tile, keys, shared.drt);
-      backward_queries(f, head, tile, keys, shared.rp);
+      backward_queries(f, head, tile, keys, shared);
     }
     unpack_panels(head.of_keys(dk, j), stride, f.dkt, keys.size(), D);
     unpack_panels(head.of_keys(dv, j), stride, f.dvt, keys.size(), D);
@@ -354,13 +385,16 @@ void backward_head(real* dq, real* dk, real* dv, BackwardSpace& f, const Head& h
 
   std::fill_n(shared.du, D, real(0));
   std::fill_n(shared.dw, D, real(0));
-  for (int64_t i = 0; i < T; ++i)
+  for (int64_t i = 0; i < T; ++i) {
+    const real *to_u = f.dqu + i * width, *to_w = f.dqw + i * width;
+    real* dqi = head.of_queries(dq, i);
+#pragma omp simd
     for (int64_t d = 0; d < D; ++d) {
-      const real to_u = f.dqu[i * width + d] * s.scale, to_w = f.dqw[i * width + d] * s.scale;
-      head.of_queries(dq, i)[d] = to_u + to_w;
-      shared.du[d] += to_u;
-      shared.dw[d] += to_w;
+      dqi[d] = (to_u[d] + to_w[d]) * s.scale;
+      shared.du[d] += to_u[d] * s.scale;
+      shared.dw[d] += to_w[d] * s.scale;
     }
+  }
 }
 
 /// x[0, n) += parts[b · stride + ·] for b = 1 … B − 1, in order, where x is part 0

@@ -13,10 +13,11 @@ namespace lem::cpu {
 // e^x to 2 units in the last place, branch free, so that a loop over it becomes vector code (libm's becomes calls).
 //
 // x = k ln 2 + f with |f| ≤ ln 2 / 2; e^x = 2^k e^f. Adding 1.5 · 2^23 rounds x / ln 2 to the integer k; adding the
-// exponent's bias 127 as well leaves the exponent of 2^k in the low bits of the sum. ln 2 is split in two parts so that f
-// keeps its bits; e^f is its Taylor series, whose first dropped term is below the rounding.
+// exponent's bias 127 as well leaves the exponent of 2^k in the low bits of the sum. ln 2 is split in two parts so that
+// f keeps its bits; e^f is its Taylor series, whose first dropped term is below the rounding.
 
-/// e^x for x ≤ 88; 0 below −87 (there are no normal numbers). Float: float or a vector of floats, Bits: as many uint32_t.
+/// e^x for x ≤ 88; 0 below −87 (there are no normal numbers). Float: float or a vector of floats, Bits: as many
+/// uint32_t.
 template <class Bits, class Float>
 inline Float exp_single(Float x) {
   const Float shifted = x * 1.44269504f + 12583039.0f;

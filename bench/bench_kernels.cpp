@@ -1,0 +1,241 @@
+// Each important kernel at a preset's sizes, with the operations it must do or the bytes it must move.
+#include <cblas.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "bench/bench.h"
+#include "bench/useful_flops.h"
+#include "nn/ridge.h"
+#include "tasks/sort_model.h"
+#include "tensor/random.h"
+
+namespace lem {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+Tensor normal(const Shape& shape, double scale = 1) {
+  static uint64_t streams = 0;
+  const Stream stream{7, streams++};
+  std::vector<real> x(static_cast<size_t>(shape.numel()));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = real(scale * stream.normal(i));
+  return Tensor::from(x, shape);
+}
+
+/// Collects timings; skips what the filter leaves out before anything is allocated.
+struct Suite {
+  std::string filter;
+  int repeats;
+  std::vector<KernelTiming> timings;
+  const Kernels& k = on(Device::cpu);
+
+  bool wants(const std::string& name) const { return name.find(filter) != std::string::npos; }
+  void flops(const std::string& name, const std::string& size, double work, const std::function<void()>& call) {
+    if (wants(name)) timings.push_back({name, size, time_of(call, repeats), work, false});
+  }
+  void bytes(const std::string& name, const std::string& size, double floats, const std::function<void()>& call) {
+    if (wants(name)) timings.push_back({name, size, time_of(call, repeats), floats * sizeof(real), true});
+  }
+};
+
+struct Sizes {
+  int64_t B, T, C, F, H, D, N, R, V, rows;
+};
+
+void products(Suite& s, const Sizes& z) {
+  if (!s.wants("gemm")) return;
+  const Tensor x = normal({z.rows, z.C}), W = normal({z.C, z.C}), y({z.rows, z.C}, Device::cpu),
+               dW({z.C, z.C}, Device::cpu);
+  const Tensor G = normal({z.T, z.N}), coeffs({z.B, z.N, z.C}, Device::cpu);
+  const double work = 2.0 * double(z.rows) * double(z.C) * double(z.C);
+  s.flops("gemm x W", fmt::format("{}×{}×{}", z.rows, z.C, z.C), work, [&] {
+    s.k.gemm(y.data(), x.data(), W.data(), {.m = z.rows, .n = z.C, .k = z.C, .lda = z.C, .ldb = z.C, .ldc = z.C});
+  });
+  s.flops("gemm xᵀ dy", fmt::format("{}×{}×{}", z.C, z.C, z.rows), work, [&] {
+    s.k.gemm(dW.data(), x.data(), y.data(),
+             {.m = z.C, .n = z.C, .k = z.rows, .trans_a = true, .lda = z.C, .ldb = z.C, .ldc = z.C});
+  });
+  s.flops("gemm Gᵀ X", fmt::format("{} of {}×{}×{}", z.B, z.N, z.C, z.T), 2.0 * double(z.B * z.N * z.C) * double(z.T),
+          [&] {
+            s.k.gemm(coeffs.data(), G.data(), x.data(),
+                     {.m = z.N,
+                      .n = z.C,
+                      .k = z.T,
+                      .trans_a = true,
+                      .lda = z.N,
+                      .ldb = z.C,
+                      .ldc = z.C,
+                      .batch = z.B,
+                      .stride_b = z.T * z.C,
+                      .stride_c = z.N * z.C});
+          });
+}
+
+void attention(Suite& s, const Sizes& z, int64_t K) {
+  if (!s.wants("relative_attention")) return;
+  const RelativeAttention a{.B = z.B, .T = z.T, .K = K, .H = z.H, .D = z.D, .scale = real(1 / std::sqrt(double(z.D)))};
+  const Tensor q = normal({z.B, z.T, z.C}), k = normal({z.B, K, z.C}), v = normal({z.B, K, z.C}), r = normal({K, z.C});
+  const Tensor u = normal({z.H, z.D}), w = normal({z.H, z.D}), out({z.B, z.T, z.C}, Device::cpu),
+               lse({z.B, z.H, z.T}, Device::cpu);
+  const Tensor dq = q.clone(), dk = k.clone(), dv = v.clone(), dr = r.clone(), du = u.clone(), dw = w.clone(),
+               dout = normal(q.shape());
+  // content, position and values: 3 products over the visible pairs; twice that back
+  const double work = 3 * 2 * double(z.B * z.C) * causal_pairs(double(z.T), double(K));
+  const std::string size = fmt::format("T {} K {} H {} D {}", z.T, K, z.H, z.D);
+  s.flops("relative_attention forward", size, work, [&] {
+    s.k.relative_attention_forward(out.data(), lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(), w.data(),
+                                   nullptr, a);
+  });
+  s.flops("relative_attention backward", size, 2 * work, [&] {
+    s.k.relative_attention_backward(dq.data(), dk.data(), dv.data(), dr.data(), du.data(), dw.data(), dout.data(),
+                                    out.data(), lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(), w.data(),
+                                    nullptr, a);
+  });
+}
+
+void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
+  const int64_t n = z.B * z.H * z.T;
+  const Tensor scores = normal({2, z.B, z.H, z.T}), p(scores.shape(), Device::cpu), dp(scores.shape(), Device::cpu);
+  s.k.density_forward(p.data(), scores.data(), real(1e-6), n);
+  const Tensor values = normal({z.B, z.N, z.C}), dvalues = values.clone(), q = normal({z.B, z.T, z.C}), out = q.clone(),
+               keys = normal({z.B, 2, z.C});
+  const ContinuousAttention a{.B = z.B, .T = z.T, .H = z.H, .D = z.D};
+  const std::string size = fmt::format("T {} N {} H {} D {}", z.T, z.N, z.H, z.D);
+  const double work = 2.0 * double(z.B * z.T * z.C) * double(z.N);
+  s.flops("continuous_attention forward", size, work,
+          [&] { s.k.continuous_attention_forward(out.data(), p.data(), values.data(), basis.view(), a); });
+  s.flops("continuous_attention backward", size, 2 * work, [&] {
+    s.k.continuous_attention_backward(dp.data(), dvalues.data(), q.data(), p.data(), values.data(), basis.view(), a);
+  });
+  const double nd = double(n), qn = double(q.numel());
+  s.bytes("head_scores forward", size, qn + 2 * nd,
+          [&] { s.k.head_scores_forward(dp.data(), q.data(), keys.data(), 1, 2, z.B, z.T, z.H, z.D); });
+  s.bytes("density forward", fmt::format("{}", n), 4 * nd,
+          [&] { s.k.density_forward(p.data(), scores.data(), real(1e-6), n); });
+  s.bytes("kl forward", fmt::format("{}", n), 2 * nd,
+          [&] { s.k.kl_forward(dp.data(), p.data(), real(.05), 0, false, z.B, z.H * z.T); });
+  const Tensor mass({z.B, 128}, Device::cpu), points({z.B, z.R}, Device::cpu), psi({z.B * z.R, z.N}, Device::cpu);
+  const Tokens fallbacks({z.B}, Device::cpu);
+  s.bytes("sticky_histogram", fmt::format("{} densities, 128 bins", n), 2 * nd,
+          [&] { s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128); });
+  s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128);
+  s.bytes("sticky_points", fmt::format("{} × {}", z.B, z.R), double(z.B * (128 + z.R)), [&] {
+    s.k.sticky_points(points.data(), fallbacks.data(), mass.data(), StickyDraw::stratified, StickyPlace::left, {1, 2},
+                      z.B, 128, z.R);
+  });
+  s.bytes("basis_evaluate", fmt::format("{} × {}", z.B * z.R, z.N), double(z.B * z.R * (z.N + 1)),
+          [&] { s.k.basis_evaluate(psi.data(), points.data(), basis.view(), z.B * z.R); });
+}
+
+void rows(Suite& s, const Sizes& z, real dropout_rate) {
+  const Tensor x = normal({z.rows, z.C}), b = normal({z.C}), y = x.clone(), d = x.clone(), z2 = x.clone(),
+               sum = x.clone();
+  const Tensor mean({z.rows}, Device::cpu), rstd({z.rows}, Device::cpu), db = b.clone(), dg = b.clone(),
+                                                                         dbeta = b.clone();
+  const Dropout dropout{dropout_rate, {1, 2}};
+  const double n = double(x.numel());
+  const std::string size = fmt::format("{} × {}, dropout {:g}", z.rows, z.C, dropout_rate);
+  s.bytes("bias_act forward", size, 2 * n,
+          [&] { s.k.bias_act_forward(y.data(), x.data(), b.data(), Activation::relu, dropout, z.rows, z.C); });
+  s.bytes("bias_act backward", size, 3 * n, [&] {
+    s.k.bias_act_backward(d.data(), db.data(), y.data(), x.data(), b.data(), Activation::relu, dropout, z.rows, z.C);
+  });
+  const auto norm = [&] {
+    s.k.layer_norm_forward(y.data(), sum.data(), mean.data(), rstd.data(), x.data(), z2.data(), b.data(), b.data(),
+                           b.data(), real(1e-5), dropout, z.rows, z.C);
+  };
+  s.bytes("layer_norm forward", size, 4 * n, norm);
+  norm();
+  s.bytes("layer_norm backward", size, 4 * n, [&] {
+    s.k.layer_norm_backward(d.data(), z2.data(), db.data(), dg.data(), dbeta.data(), x.data(), sum.data(), mean.data(),
+                            rstd.data(), b.data(), dropout, z.rows, z.C);
+  });
+  s.bytes("sigmoid_gate forward", size, 3 * n,
+          [&] { s.k.sigmoid_gate_forward(y.data(), x.data(), d.data(), x.numel()); });
+  std::vector<int32_t> ids(static_cast<size_t>(z.rows));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(Stream{3, 4}.bits(i) % uint64_t(z.V));
+  const Tokens tokens = Tokens::from(ids, {z.rows});
+  const Tensor table = normal({z.V, z.C}), dtable = table.clone(), logits = normal({z.rows, z.V}),
+               dlogits = logits.clone(), one = full({1}, 1, Device::cpu);
+  s.bytes("embedding forward", fmt::format("{} × {}", z.rows, z.C), n,
+          [&] { s.k.embedding_forward(y.data(), tokens.data(), table.data(), 1, z.rows, z.C); });
+  s.bytes("embedding backward", fmt::format("{} × {}", z.rows, z.C), n,
+          [&] { s.k.embedding_backward(dtable.data(), x.data(), tokens.data(), 1, z.rows, z.V, z.C); });
+  s.bytes("cross_entropy forward", fmt::format("{} × {}", z.rows, z.V), double(logits.numel()),
+          [&] { s.k.cross_entropy_forward(mean.data(), rstd.data(), logits.data(), tokens.data(), z.rows, z.V); });
+  s.bytes("cross_entropy backward", fmt::format("{} × {}", z.rows, z.V), 2 * double(logits.numel()), [&] {
+    s.k.cross_entropy_backward(dlogits.data(), one.data(), 1, logits.data(), rstd.data(), tokens.data(), z.rows, z.V);
+  });
+}
+
+void optimiser(Suite& s, const SortOptions& o) {
+  if (!s.wants("adam")) return;
+  const SortModel net(o);
+  const Tensor &p = net.parameters.values(), &g = net.parameters.grads(), m = zeros(p.shape(), Device::cpu),
+               v = m.clone(), squares = full({1}, 1, Device::cpu);
+  const AdamStep step{.lr = real(1e-4),
+                      .beta1 = real(.9),
+                      .beta2 = real(.999),
+                      .eps = real(1e-8),
+                      .weight_decay = 0,
+                      .correction1 = real(.1),
+                      .correction2 = real(.001),
+                      .clip = real(.25)};
+  s.bytes("adam", fmt::format("{}", p.numel()), 7 * double(p.numel()),
+          [&] { s.k.adam(p.data(), m.data(), v.data(), g.data(), squares.data(), step, p.numel()); });
+}
+
+}  // namespace
+
+double time_of(const std::function<void()>& call, int repeats) {
+  call();
+  std::vector<double> seconds;
+  for (double total = 0; int(seconds.size()) < repeats || (total < .25 && seconds.size() < 1000);) {
+    const double start = now();
+    call();
+    seconds.push_back(now() - start);
+    total += seconds.back();
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + int64_t(seconds.size() / 2), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+Limits measure_limits() {
+  Limits limits{0, 0};
+  for (int64_t n : {1024, 2048}) {
+    const Tensor a = normal({n, n}), b = normal({n, n}), c({n, n}, Device::cpu);
+    const double seconds = time_of(
+        [&] {
+          on(Device::cpu).gemm(c.data(), a.data(), b.data(), {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n});
+        },
+        7);
+    limits.gflops = std::max(limits.gflops, 2.0 * double(n) * double(n) * double(n) / seconds * 1e-9);
+  }
+  const Tensor from = zeros({64 << 20}, Device::cpu), to = from.clone();
+  const double seconds = time_of([&] { on(Device::cpu).scale(to.data(), 1, from.data(), from.numel()); }, 5);
+  limits.gigabytes = 2 * double(from.numel()) * sizeof(real) / seconds * 1e-9;
+  return limits;
+}
+
+std::vector<KernelTiming> time_kernels(const std::string& preset, const std::string& filter, int repeats) {
+  const SortOptions o = preset_options(preset, "infinity");
+  const Sizes z{o.batch,           o.segment, o.width, o.ff,          o.heads,
+                o.width / o.heads, o.N,       o.R,     o.symbols + 2, o.batch * o.segment};
+  const Basis basis = make_basis(BasisKind::gaussian, o.N, o.widths);
+  const auto upload = [](const std::vector<double>& x) {
+    return Tensor::from(std::vector<real>(x.begin(), x.end()), {int64_t(x.size())});
+  };
+  Suite s{filter, repeats, {}};
+  products(s, z);
+  attention(s, z, o.segment);
+  attention(s, z, o.segment + o.stm);
+  memory(s, z, {BasisKind::gaussian, upload(basis.a), upload(basis.b)});
+  rows(s, z, real(o.dropout));
+  optimiser(s, o);
+  return s.timings;
+}
+
+}  // namespace lem

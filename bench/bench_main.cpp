@@ -1,0 +1,110 @@
+// build/bench: how fast everything is, as shares of what this machine can do, and against the same model in PyTorch.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "bench/bench.h"
+#include "data/files.h"
+#include "tasks/sort_model.h"
+
+using namespace lem;
+using nlohmann::ordered_json;
+
+namespace {
+
+ordered_json run_kernels(const std::string& preset, const std::string& filter, int repeats, const Limits& limits) {
+  fmt::print("\n{:<32} {:<26} {:>10} {:>14} {:>9}\n", "kernels at " + preset, "size", "ms", "rate", "of limit");
+  ordered_json rows = ordered_json::array();
+  for (const KernelTiming& t : time_kernels(preset, filter, repeats)) {
+    const char* unit = t.bytes ? "GB/s" : "GFLOP/s";
+    fmt::print("{:<32} {:<26} {:>10.3f} {:>6.1f} {:<7} {:>7.0f} %\n", t.name, t.size, 1e3 * t.seconds, t.rate(), unit,
+               100 * t.share(limits));
+    std::fflush(stdout);
+    rows.push_back({{"preset", preset},
+                    {"name", t.name},
+                    {"size", t.size},
+                    {"seconds", t.seconds},
+                    {"rate", t.rate()},
+                    {"unit", unit},
+                    {"share", t.share(limits)}});
+  }
+  return rows;
+}
+
+void print_step(const std::string& name, const ordered_json& s) {
+  fmt::print("\ntraining step of {}\n", name);
+  fmt::print(
+      "  ours    {:>8.2f} s   {:.2f} s of processor time, {:.0f} GFLOP that count, {:.0f} % of the SGEMM rate, {} "
+      "MiB\n",
+      s["seconds"].get<double>(), s["cpu_seconds"].get<double>(), s["useful_gflop"].get<double>(),
+      100 * s["sgemm_share"].get<double>(), s["peak_mib"].get<int64_t>());
+  if (s["twin_seconds"].is_null())
+    fmt::print("  PyTorch   not measured: no PyTorch for this python (PYTHON=… make bench), or --no-twin\n");
+  else
+    fmt::print(
+        "  PyTorch {:>8.2f} s   {:.2f} s of processor time: ours is {:.1f} times faster ({:.1f} in processor time)\n",
+        s["twin_seconds"].get<double>(), s["twin_cpu_seconds"].get<double>(), s["ratio"].get<double>(),
+        s["cpu_ratio"].get<double>());
+  fmt::print("  where the time goes:");
+  int shown = 0;
+  for (const auto& k : s["profile"])
+    if (shown++ < 8) fmt::print(" {} {:.0f} %", k["kernel"].get<std::string>(), 100 * k["share"].get<double>());
+  fmt::print("\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Times kernels and training steps: shares of this machine's own SGEMM rate and copy bandwidth, and the ratio to "
+      "the same model in\n"
+      "PyTorch, all in one run. `make bench` runs it with OpenBLAS free to choose its kernel."};
+  bool quick = false, no_twin = false;
+  std::string python = "python3", filter, json = "build/bench.json";
+  int steps = 3;
+  int64_t threads = 0;
+  app.add_flag("--quick", quick, "the demo's sizes alone, few repeats: to see that it works");
+  app.add_flag("--no-twin", no_twin, "leave PyTorch out");
+  app.add_option("--python", python, "a python that has PyTorch")->capture_default_str();
+  app.add_option("--filter", filter, "only kernels whose name contains this");
+  app.add_option("--steps", steps, "timed training steps")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--threads", threads, "threads; 0: one a core")->capture_default_str();
+  app.add_option("--json", json, "where the figures are written")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    use_threads(threads);
+    const Limits limits = measure_limits();
+    fmt::print("this machine: SGEMM {:.0f} GFLOP/s, copy {:.1f} GB/s\n", limits.gflops, limits.gigabytes);
+    ordered_json report = {{"sgemm_gflops", limits.gflops},
+                           {"copy_gbs", limits.gigabytes},
+                           {"kernels", ordered_json::array()},
+                           {"steps", ordered_json::object()}};
+    for (const char* preset : {"demo", "paper-4000"})
+      if (!quick || std::string(preset) == "demo")
+        for (const auto& row : run_kernels(preset, filter, quick ? 3 : 7, limits)) report["kernels"].push_back(row);
+
+    const std::string preset = quick ? "demo" : "paper-4000";
+    for (const char* model : {"infinity", "transformer-xl"}) {
+      const std::string name = std::string(model) == "infinity" ? preset : preset + "-transformer-xl";
+      ordered_json step = time_step(preset, model, steps, measure_limits());
+      const nlohmann::json twin = no_twin || quick ? nlohmann::json() : time_twin(python, preset, model, steps);
+      const bool has = twin.is_object();
+      step["twin_seconds"] = has ? twin["seconds"] : nlohmann::json();
+      step["ratio"] =
+          has ? nlohmann::json(twin["seconds"].get<double>() / step["seconds"].get<double>()) : nlohmann::json();
+      step["twin_cpu_seconds"] = has ? twin["cpu_seconds"] : nlohmann::json();
+      step["cpu_ratio"] = has ? nlohmann::json(twin["cpu_seconds"].get<double>() / step["cpu_seconds"].get<double>())
+                              : nlohmann::json();
+      step["twin"] = twin;
+      print_step(name, step);
+      report["steps"][name] = std::move(step);
+    }
+    make_folder(parent_folder(json));
+    write_text(json, report.dump(2) + "\n");
+    fmt::print("\nall figures: {}\n", json);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

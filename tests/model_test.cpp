@@ -1,0 +1,283 @@
+// Whole models: gradients of every variant against finite differences, the exact shortcuts against the plain way, and
+// the state as a value: cleared by row, copied, saved, restored.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+#include <memory>
+
+#include "models/documents.h"
+#include "models/infinity_former.h"
+#include "models/state.h"
+#include "tests/scratch.h"
+
+using namespace lem;
+
+namespace {
+
+constexpr int64_t kB = 2, kN = 25, kT = 5, kVocab = 7;
+
+TransformerOptions small_transformer() {
+  return {.vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
+}
+MemoryOptions small_memory() {
+  MemoryOptions m;
+  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4;
+  return m;
+}
+
+struct Net {
+  Net(const TransformerOptions& t, const MemoryOptions* m) : parameters(Device::cpu, 5) {
+    if (m)
+      model = std::make_unique<InfinityFormer>(t, *m, parameters);
+    else
+      model = std::make_unique<TransformerXL>(t, parameters);
+    parameters.pack();
+  }
+  Parameters parameters;
+  std::unique_ptr<TransformerXL> model;
+};
+
+DocumentBatch random_batch() {
+  const Stream stream{9, 9};
+  DocumentBatch batch{kB, kN, {}, {}};
+  for (int64_t i = 0; i < kB * kN; ++i) {
+    batch.tokens.push_back(int32_t(stream.bits(uint64_t(i)) % kVocab));
+    batch.targets.push_back(i % kN < kN - 4 ? -1 : int32_t(stream.bits(uint64_t(1000 + i)) % kVocab));
+  }
+  return batch;
+}
+
+/// The last segment of random_batch, and the state before it. That state is a constant: no gradient flows into earlier
+/// segments, so finite differences must hold it, too.
+struct LastSegment {
+  explicit LastSegment(Net& net) {
+    if (auto* infinity = dynamic_cast<InfinityFormer*>(net.model.get()))
+      infinity->points_for_update = [](int) {  // sticky points would jump with the weights: a fixed rule instead
+        std::vector<real> points;
+        for (int64_t b = 0; b < kB; ++b)
+          for (int i = 1; i <= 9; ++i) points.push_back(real(std::pow(i / 9.0, double(b) + 1.5)));
+        return Tensor::from(points, {kB, 9});
+      };
+    const DocumentBatch all = random_batch();
+    DocumentBatch earlier{kB, kN - kT, {}, {}};
+    last = {kB, kT, {}, {}};
+    for (int64_t b = 0; b < kB; ++b)
+      for (int64_t i = 0; i < kN; ++i) {
+        DocumentBatch& part = i < kN - kT ? earlier : last;
+        part.tokens.push_back(all.tokens[size_t(b * kN + i)]);
+        part.targets.push_back(all.targets[size_t(b * kN + i)]);
+      }
+    Random random{3, 0};
+    state = net.model->new_state(kB);
+    read_documents(*net.model, earlier, kT, {true, &random}, false, 0, &state);
+  }
+  /// Loss with the regulariser; with `learn` its gradients, too.
+  double loss(Net& net, bool learn) const {
+    State from = state.clone();
+    Random random{3, 1000};
+    const BatchResult r = read_documents(*net.model, last, kT, {true, &random}, learn, .01, &from);
+    return r.loss() + .01 * r.kl();
+  }
+  State state;
+  DocumentBatch last;
+};
+
+/// The directional derivative of the loss along a random direction in the space of all parameters, by central
+/// differences of fourth order.
+void check_gradient(Net& net) {
+  const LastSegment segment(net);
+  net.parameters.zero_grad();
+  segment.loss(net, true);
+  const std::vector<real> start = net.parameters.values().to_vector(), grad = net.parameters.grads().to_vector();
+  const Stream stream{11, 1};
+  double got = 0;
+  std::vector<double> direction(start.size());
+  for (size_t i = 0; i < start.size(); ++i) direction[i] = stream.normal(i), got += direction[i] * grad[i];
+  const auto at = [&](double step) {
+    std::vector<real> moved(start);
+    for (size_t i = 0; i < start.size(); ++i) moved[i] = real(start[i] + step * direction[i]);
+    net.parameters.values().copy_from(Tensor::from(moved, {int64_t(moved.size())}));
+    const double value = segment.loss(net, false);
+    net.parameters.values().copy_from(Tensor::from(start, {int64_t(start.size())}));
+    return value;
+  };
+  const double h = 1e-5;
+  const double expected = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+  INFO("got " << got << ", expected " << expected);
+  REQUIRE(std::abs(got - expected) <= 1e-7 * std::max(1.0, std::abs(expected)));
+}
+
+}  // namespace
+
+TEST_CASE("gradients of whole models agree with finite differences", "[model]") {
+  if (!kDouble) return;  // float has not the digits for it
+  TransformerOptions t = small_transformer();
+  MemoryOptions m = small_memory();
+  struct Variant {
+    const char* name;
+    std::function<void(TransformerOptions&, MemoryOptions&)> set;
+  };
+  const Variant variants[] = {
+      {"default", [](auto&, auto&) {}},
+      {"dropout everywhere", [](auto& t, auto&) { t.dropout = .2, t.attention_dropout = .2; }},
+      {"pre-norm", [](auto& t, auto&) { t.pre_norm = true; }},
+      {"untied u, w and output", [](auto& t, auto&) { t.untie_uw = true, t.tie_embedding = false; }},
+      {"same length, clamped distances", [](auto& t, auto&) { t.same_length = true, t.clamp_len = 3; }},
+      {"no short-term memory", [](auto& t, auto&) { t.stm = 0; }},
+      {"sticky", [](auto&, auto& m) { m.sticky = true; }},
+      {"per head", [](auto&, auto& m) { m.parameters = MemoryParameters::affine_per_head; }},
+      {"moments", [](auto&, auto& m) { m.parameters = MemoryParameters::moments; }},
+      {"truncated", [](auto&, auto& m) { m.density = MemoryDensity::truncated_gaussian; }},
+      {"parabola", [](auto&, auto& m) { m.density = MemoryDensity::parabola; }},
+      {"gibbs", [](auto&, auto& m) { m.density = MemoryDensity::gibbs, m.grid = 51; }},
+      {"no gate, no padding, prior mean", [](auto&, auto& m) { m.gate = false, m.padding = false, m.mu0 = .3; }},
+      {"learned gate", [](auto&, auto& m) { m.learned_gate = true; }},
+      {"gradient through three updates", [](auto&, auto& m) { m.grad_updates = 3; }},
+      {"cosine basis", [](auto&, auto& m) { m.basis = BasisKind::cosine; }},
+      {"rectangle basis", [](auto&, auto& m) { m.basis = BasisKind::rectangle; }},
+  };
+  for (const Variant& v : variants) {
+    DYNAMIC_SECTION("∞-former, " << v.name) {
+      v.set(t, m);
+      Net net(t, &m);
+      check_gradient(net);
+    }
+  }
+  SECTION("Transformer-XL") {
+    Net net(t, nullptr);
+    check_gradient(net);
+  }
+}
+
+TEST_CASE("gradient through the last k updates is more than that through one, and leaves the loss alone", "[model]") {
+  MemoryOptions m = small_memory();
+  const auto run = [&](int64_t k) {
+    m.grad_updates = k;
+    Net net(small_transformer(), &m);
+    const LastSegment segment(net);
+    const double loss = segment.loss(net, true);
+    std::vector<real> gate;
+    for (const Parameters::Named& p : net.parameters.named())
+      if (p.name == "layers.0.memory.gate.weight") gate = p.grad.to_vector();
+    return std::pair(loss, gate);
+  };
+  const auto one = run(1), three = run(3), all = run(100);
+  CHECK(one.second != three.second);
+  CHECK(three.second != all.second);
+  CHECK(three.first == Approx(one.first).epsilon(kDouble ? 1e-12 : 1e-5));
+  CHECK(all.first == Approx(one.first).epsilon(kDouble ? 1e-12 : 1e-5));
+}
+
+TEST_CASE("asking for fewer outputs changes none of those that are left", "[model]") {
+  const bool sticky = GENERATE(false, true);
+  MemoryOptions m = small_memory();
+  m.sticky = sticky;
+  Net net(small_transformer(), &m);
+  const DocumentBatch batch = random_batch();
+  const NoGrad no_grad;
+  Random r1{1, 0}, r2{1, 0};
+  State all = net.model->new_state(kB), few = net.model->new_state(kB);
+  for (int64_t begin = 0, segment = 0; begin + kT <= kN; begin += kT, ++segment) {
+    std::vector<int32_t> ids;
+    for (int64_t b = 0; b < kB; ++b)
+      ids.insert(ids.end(), batch.tokens.begin() + b * kN + begin, batch.tokens.begin() + b * kN + begin + kT);
+    const Tokens tokens = Tokens::from(ids, {kB, kT});
+    const int64_t outputs = segment % 3;
+    const Variable full = net.model->forward(tokens, all, {.random = &r1}, kT).logits;
+    const Variable part = net.model->forward(tokens, few, {.random = &r2}, outputs).logits;
+    if (outputs == 0) continue;
+    const std::vector<real> expected = slice_time(full.value(), kT - outputs, outputs).to_vector(),
+                            got = part.value().to_vector();
+    for (size_t i = 0; i < got.size(); ++i)
+      REQUIRE(got[i] == Approx(expected[i]).epsilon(kDouble ? 1e-10 : 1e-4).margin(kDouble ? 1e-12 : 1e-5));
+  }
+}
+
+namespace {
+
+/// Logits of a segment of random tokens that depend on `which`; the state moves on.
+std::vector<real> read_segment(Net& net, State& state, Random& random, uint64_t which) {
+  const NoGrad no_grad;
+  std::vector<int32_t> ids;
+  for (uint64_t i = 0; i < kB * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
+  return net.model->forward(Tokens::from(ids, {kB, kT}), state, {.random = &random}, kT).logits.value().to_vector();
+}
+
+}  // namespace
+
+TEST_CASE("clearing a row starts a new document there and nowhere else", "[model]") {
+  MemoryOptions m = small_memory();
+  m.sticky = GENERATE(false, true);
+  TransformerOptions t = small_transformer();
+  t.stm = GENERATE(5, 3, 7);  // whole segments leave, or parts of them
+  Net net(t, &m);
+  Random random{1, 0};
+  State state = net.model->new_state(kB);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
+  State other = state.clone(), fresh = net.model->new_state(kB);
+  state.clear_row(1);
+  const int64_t row = kT * kVocab;
+  for (uint64_t s = 10; s < 14; ++s) {
+    Random r1{2, s}, r2{2, s}, r3{2, s};
+    const auto cleared = read_segment(net, state, r1, s), kept = read_segment(net, other, r2, s),
+               begun = read_segment(net, fresh, r3, s);
+    for (int64_t i = 0; i < row; ++i) {
+      INFO("segment " << s << ", logit " << i);
+      REQUIRE(cleared[size_t(i)] == Approx(kept[size_t(i)]).epsilon(1e-5).margin(1e-6));
+      REQUIRE(cleared[size_t(row + i)] == Approx(begun[size_t(row + i)]).epsilon(1e-5).margin(1e-6));
+    }
+  }
+  CHECK(state.layers[0].memory.count[1] < state.layers[0].memory.count[0]);
+}
+
+TEST_CASE("a state is a value: copied, saved and restored", "[model]") {
+  MemoryOptions m = small_memory();
+  m.sticky = true;
+  m.grad_updates = GENERATE(1, 3);
+  Net net(small_transformer(), &m);
+  Random random{1, 0};
+  State state = net.model->new_state(kB);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
+  const State copy = state.clone();
+  const ScratchFolder scratch;
+  SafetensorsWriter writer;
+  add_state(writer, state);
+  writer.write(scratch / "state.safetensors");
+
+  Random r1 = random, r2 = random, r3 = random;
+  const auto expected = read_segment(net, state, r1, 50);  // moves `state`, and must leave `copy` alone
+  State copied = copy.clone(),
+        restored = read_state(SafetensorsFile(scratch / "state.safetensors"), *net.model, Device::cpu);
+  CHECK(read_segment(net, copied, r2, 50) == expected);
+  CHECK(read_segment(net, restored, r3, 50) == expected);
+  CHECK(read_segment(net, restored, r3, 51) == read_segment(net, state, r1, 51));
+  CHECK(state.bytes() == restored.bytes());
+}
+
+TEST_CASE("models can be evaluated with other segments than they were trained with", "[model]") {
+  MemoryOptions m = small_memory();
+  TransformerOptions t = small_transformer();
+  t.stm = GENERATE(0, 3, 50);
+  Net net(t, &m);
+  Random random{1, 0};
+  for (int64_t T : {1, 7, 25}) {
+    const BatchResult r = read_documents(*net.model, random_batch(), T, {false, &random}, false, 0);
+    CHECK(std::isfinite(r.loss()));
+    CHECK(r.scored() == kB * 4);
+  }
+}
+
+TEST_CASE("impossible models are refused", "[model]") {
+  const auto error = [](auto set) {
+    TransformerOptions t = small_transformer();
+    MemoryOptions m = small_memory();
+    set(t, m);
+    return error_of([&] { Net(t, &m); });
+  };
+  CHECK_THAT(error([](auto& t, auto&) { t.width = 9; }), Catch::Contains("width 9 is not a multiple of 2 heads"));
+  CHECK_THAT(error([](auto& t, auto&) { t.width = 3, t.heads = 1; }), Catch::Contains("even width"));
+  CHECK_THAT(error([](auto&, auto& m) { m.N = 7; }), Catch::Contains("7"));
+  CHECK_THAT(error([](auto&, auto& m) { m.tau = 1; }), Catch::Contains("tau"));
+  CHECK_THAT(error([](auto&, auto& m) { m.sticky = true, m.density = MemoryDensity::gibbs; }),
+             Catch::Contains("sticky"));
+}
