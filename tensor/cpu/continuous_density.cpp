@@ -6,8 +6,7 @@
 
 namespace lem::cpu {
 
-// ---- head scores
-// -----------------------------------------------------------------------------------------------------
+// ---- head scores ------------------------------------------------------------------------------------------------
 //
 // The model's μ = sigmoid(w_μ · s) and σ² = softplus(w_σ · s) read the N scores s_i = keys_h q_i / √D only through two
 // directions, and w_μ · s_i = q_i · (keys_hᵀ w_μ) / √D. So each head needs P = 2 vectors k_p = keys_hᵀ w_p of D
@@ -59,8 +58,7 @@ void head_scores_backward(real* dq, real* dk, const real* ds, const real* q, con
     }
 }
 
-// ---- (μ, σ²) from two scores
-// -----------------------------------------------------------------------------------------
+// ---- (μ, σ²) from two scores ------------------------------------------------------------------------------------
 
 /// softplus(x) = ln(1 + e^x), written so that neither tail overflows or cancels.
 static real softplus(real x) { return std::max(x, real(0)) + std::log1p(std::exp(-std::abs(x))); }
@@ -84,8 +82,7 @@ void density_backward(real* ds, const real* ddensity, const real* s, real sigma2
   }
 }
 
-// ---- (μ, σ²) from the moments of a discrete p
-// ------------------------------------------------------------------------
+// ---- (μ, σ²) from the moments of a discrete p -------------------------------------------------------------------
 //
 // p (N) weighs the basis functions N(m_j, s_j²); the mixture Σ p_j N(m_j, s_j²) has
 //   μ = Σ p_j m_j,   σ² = Σ p_j (m_j² + s_j²) − μ².
@@ -125,8 +122,7 @@ void moments_backward(real* dp, const real* ddensity, const real* density, const
   }
 }
 
-// ---- regulariser
-// -----------------------------------------------------------------------------------------------------
+// ---- regulariser ------------------------------------------------------------------------------------------------
 //
 // KL(N(μ, σ²) ‖ N(μ₀, σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [ + (μ − μ₀)²/σ₀² ] ), the bracket only where μ₀ is given.
 // The sum over a batch row is taken in double, in order of the densities.

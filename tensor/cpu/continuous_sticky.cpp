@@ -18,7 +18,7 @@ static double bin_edge(int64_t k, int64_t bins) {
 // mass[k] = Σ_i Φ((e_{k+1} − μ_i)/σ_i) − Φ((e_k − μ_i)/σ_i)
 //
 // The sum over densities is taken at the edges, below[e] = Σ_i Φ((e − μ_i)/σ_i), in double, and differenced once at the
-// end. Only edges within kReach σ of μ need Φ: it is 0 (to 1e-9) before them and 1 after them, and the ones are
+// end. Only edges within `reach` σ of μ need Φ: it is 0 (to 1e-9) before them and 1 after them, and the ones are
 // counted, not evaluated: ones[e] densities are done at edge e, and a running sum adds them to all edges from there on.
 void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int64_t bins) {
   const real reach = kDouble ? 9 : 6;

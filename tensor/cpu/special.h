@@ -55,15 +55,7 @@ inline double log_normal_mass(double alpha, double beta) {
   return -0.5 * alpha * alpha + std::log(0.5 * (erfcx(alpha * r) - ratio * erfcx(beta * r)));
 }
 
-/// The complex error function (Faddeeva's) w(z) = e^{−z²} erfc(−iz) for Im z ≥ 0, to 1e-14 relative.
-///
-/// For Im z > 0, w(z) = (iz/π) ∫ e^{−t²}/(z² − t²) dt over ℝ. The trapezoidal rule of step h converges to such an
-/// integral like e^{−(π/h)²} but for the poles at t = ±z; where they lie closer to the axis than π/h their residue is
-/// added:
-///   nodes (k + ½)h:  + 2e^{−z²}/(1 + e^{−2πiz/h}),   nodes kh:  + 2e^{−z²}/(1 − e^{−2πiz/h}).
-/// Of the two grids the one whose nodes are farther from z is taken, since sum and residue both blow up at a node. With
-/// 12 nodes and h = √(π/12) both errors are below 1e-15 (M. Al Azah, S. N. Chandler-Wilde, "Computation of the complex
-/// error function using modified trapezoidal rules", SIAM J. Numer. Anal. 59, 2021, with the proof).
+/// Nodes t_k = (k + first) h of the trapezoidal rule below, squared, and their weights in the sum Σ weight/(z² − t²).
 struct FaddeevaGrid {
   static constexpr int n = 12;
   double h, t2[n], weight[n];  // weight: (2h/π) e^{−t²}, and half of it at t = 0
@@ -76,6 +68,15 @@ struct FaddeevaGrid {
   }
 };
 
+/// The complex error function (Faddeeva's) w(z) = e^{−z²} erfc(−iz) for Im z ≥ 0, to 1e-14 relative.
+///
+/// For Im z > 0, w(z) = (iz/π) ∫ e^{−t²}/(z² − t²) dt over ℝ. The trapezoidal rule of step h converges to such an
+/// integral like e^{−(π/h)²} but for the poles at t = ±z; where they lie closer to the axis than π/h their residue is
+/// added:
+///   nodes (k + ½)h:  + 2e^{−z²}/(1 + e^{−2πiz/h}),   nodes kh:  + 2e^{−z²}/(1 − e^{−2πiz/h}).
+/// Of the two grids the one whose nodes are farther from z is taken, since sum and residue both blow up at a node. With
+/// 12 nodes and h = √(π/12) both errors are below 1e-15 (M. Al Azah, S. N. Chandler-Wilde, "Computation of the complex
+/// error function using modified trapezoidal rules", SIAM J. Numer. Anal. 59, 2021, with the proof).
 inline std::complex<double> faddeeva(std::complex<double> z) {
   using complex = std::complex<double>;
   static const FaddeevaGrid half_grid(0.5), whole_grid(0);
