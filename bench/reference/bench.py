@@ -6,13 +6,34 @@
 Prints one line of JSON; `seconds` is the median over the steps, `cpu_seconds` that of the processor time of all
 threads together, which other programs on the machine disturb less.
 """
+import os
+import sys
+
+
+def relaunch():
+    """Starts this program anew with the environment in which PyTorch is fastest: freed memory stays with the process,
+    in huge pages (else every large tensor costs page faults), and idle threads sleep. Before PyTorch is loaded."""
+    settings = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+                "MALLOC_TOP_PAD_": str(64 << 20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    if not os.environ.get("BENCH_RELAUNCHED"):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+        os.execve(sys.executable, [sys.executable] + sys.argv, {**environment, **settings, "BENCH_RELAUNCHED": "1"})
+
+
+if __name__ == "__main__" and "--no-relaunch" not in sys.argv:
+    relaunch()
+
 import argparse
 import json
-import os
 import resource
 import statistics
-import sys
 import time
+
+import torch
+
+import fast_model
+import training
+from model import Config, Model
 
 # tokens in a document: the sequence, a separator, and the 20 symbols in order, which are scored
 PAPER = dict(vocab=22, layers=3, C=300, H=6, F=300, T=1024, S=1024, N=512, R=512, widths=(0.01, 0.05), tau=0.75,
@@ -24,21 +45,8 @@ STM_OF_TRANSFORMER_XL = {"paper": 2048, "tiny": 128}
 SYMBOLS, SEPARATOR = 20, 20
 
 
-def relaunch(threads):
-    """Starts this program anew with the environment in which PyTorch is fastest: freed memory stays with the process,
-    in huge pages (else every large tensor costs page faults), and idle threads sleep."""
-    settings = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_MAX_": "0",
-                "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20),
-                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    if os.environ.get("BENCH_RELAUNCHED"):
-        return
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    os.execve(sys.executable, [sys.executable] + sys.argv, {**environment, **settings, "BENCH_RELAUNCHED": "1"})
-
-
 def documents(config, length, seed=0):
     """A batch of sorting documents: tokens, targets (B, length + 1 + SYMBOLS)."""
-    import torch
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(SYMBOLS, (config.batch, length), generator=generator)
     answer = torch.stack([torch.bincount(row, minlength=SYMBOLS).argsort(descending=True) for row in tokens])
@@ -50,15 +58,12 @@ def documents(config, length, seed=0):
 
 def build(name, preset, plain, sticky, dtype=None, **changes):
     """The model `name` of a preset, weights N(0, 0.02), and the length of its sequences."""
-    import torch
-    from fast_model import FastModel
-    from model import Config, Model
     options = dict(PRESETS[preset], model=name, sticky=sticky and name == "infinity", **changes)
     length = options.pop("length")
     if name == "transformer-xl":
         options["S"] = STM_OF_TRANSFORMER_XL[preset.split("-")[0]]
     torch.manual_seed(0)
-    model = (Model if plain else FastModel)(Config(**options))
+    model = (Model if plain else fast_model.FastModel)(Config(**options))
     with torch.no_grad():
         for p in model.parameters():
             if not torch.all(p == 1):                                       # all but the gammas
@@ -67,8 +72,6 @@ def build(name, preset, plain, sticky, dtype=None, **changes):
 
 
 def step(model, optimiser, tokens, targets, **options):
-    import torch
-    import training
     optimiser.zero_grad(set_to_none=True)
     offsets = None
     if model.config.sticky:
@@ -80,9 +83,13 @@ def step(model, optimiser, tokens, targets, **options):
     return loss
 
 
+def resident_mib():
+    """Largest memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def measure(arguments):
-    import torch
-    import training
+    base = resident_mib()                                                   # PyTorch itself, before any tensor
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     model, length = build(arguments.model, arguments.preset, arguments.plain, arguments.sticky)
@@ -101,21 +108,18 @@ def measure(arguments):
         cpus.append(time.process_time() - cpu)
     print(json.dumps({
         "preset": arguments.preset, "model": arguments.model, "seconds": round(statistics.median(walls), 4),
-        "steps": arguments.steps, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "steps": arguments.steps, "peak_mib": resident_mib(), "base_mib": base,
         "torch": torch.__version__, "threads": arguments.threads, "fastest": round(min(walls), 4),
         "cpu_seconds": round(statistics.median(cpus), 4), "plain": arguments.plain, "sticky": model.config.sticky,
         "skip_fill": shortcuts.get("skip_fill", False), "skip_unscored": shortcuts.get("skip_unscored", False)}))
 
 
 def check():
-    """Loss and gradients of the fast model, with and without shortcuts, against the plain one, in double; and its dropout by the
-    share of what survives and by its gradient."""
-    import torch
-    import fast_model
-    import training
-    fast_model.TILE = 24                                                    # several tiles a segment, the last one short
-    for name, sticky, pre_norm in [("transformer-xl", False, False), ("infinity", False, False),
-                                   ("infinity", True, False), ("infinity", False, True), ("transformer-xl", False, True)]:
+    """Loss and gradients of the fast model, with and without shortcuts, against the plain one, in double; and its
+    dropout by the share of what survives and by its gradient."""
+    fast_model.TILE = 24                                        # several tiles a segment, the last one short
+    for name, sticky, pre_norm in [("transformer-xl", False, False), ("transformer-xl", False, True),
+                                   ("infinity", False, False), ("infinity", True, False), ("infinity", False, True)]:
         changes = dict(dropout=0.0, pre_norm=pre_norm, lambda_kl=1e-3)
         plain, length = build(name, "tiny", True, sticky, torch.float64, **changes)
         fast, _ = build(name, "tiny", False, sticky, torch.float64, **changes)
@@ -163,8 +167,6 @@ def main():
     arguments = parser.parse_args()
     if arguments.steps < 1 or arguments.threads < 1:
         parser.error("--steps and --threads must be at least 1")
-    if not arguments.no_relaunch:
-        relaunch(arguments.threads)
     check() if arguments.check else measure(arguments)
 
 

@@ -4,6 +4,7 @@ Exact rewritings of model.py:
     attention      tiles over queries, keys a tile cannot see are skipped; the relative shift is a flat offset (no copy)
     keys of LTM    w_mu . s_i = x_i . (W_q (W_K^T (coeffs^T w_mu))) / sqrt(D): rank two, no (T, N) scores
     contraction    coeffs = A coeffs_old + G_new^T X with A = G_old^T Psi(u), if u is uniform
+    gate           one product over all three taps
     expectation    centres and widths apart: one exponential, and no square root or division, per basis function
     dropout        16 random bits a decision instead of 64
 Shortcuts, also exact, that leave out what nobody reads: see FastModel.forward.
@@ -13,7 +14,7 @@ import math
 import torch
 from torch.nn import functional
 
-from model import FeedForward, Layer, LayerState, LongTermMemory, Model, sinusoid
+from model import FeedForward, Gate, Layer, LayerState, LongTermMemory, Model, sinusoid
 
 TILE = 128                                                      # queries handled at a time
 
@@ -49,7 +50,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, p, k, v, r):
-        (H, B, T, D), n = q.shape, k.shape[2]
+        T, n = q.shape[2], k.shape[2]
         k_t = k.transpose(2, 3).contiguous()                                                  # (H, B, D, n)
         r_t = functional.pad(r.transpose(1, 2), (0, 1))                                       # (H, D, n + 1)
         keep = any(ctx.needs_input_grad)
@@ -71,8 +72,8 @@ class Attention(torch.autograd.Function):
         (H, B, T, D), n = q.shape, k.shape[2]
         v_t = v.transpose(2, 3).contiguous()                                                  # (H, B, D, n)
         r = functional.pad(r, (0, 0, 0, 1))                                                   # (H, n + 1, D)
-        dq, dp, dr = torch.empty_like(q), torch.empty_like(p), torch.zeros_like(r)
-        dk_t, dv_t = torch.zeros_like(v_t), torch.zeros_like(v_t)                             # transposed: faster
+        dq, dp = torch.empty_like(q), torch.empty_like(p)
+        dk_t, dv_t, dr_t = torch.zeros_like(v_t), torch.zeros_like(v_t), v.new_zeros(H, D, n + 1)  # (.., D, n): faster
         for (i, t, keys), a in zip(Attention.tiles(T, n), kept):
             tile, rows = slice(i, i + t), slice(n - keys, n + 1)
             dtile = dout[:, :, tile]
@@ -87,8 +88,8 @@ class Attention(torch.autograd.Function):
             shifted(dproducts, t, keys).copy_(dscore)                                         # 0 for future keys
             dproducts = dproducts.view(H, B * t, keys + 1)
             dp[:, :, tile] = torch.bmm(dproducts, r[:, rows]).view(H, B, t, D)
-            dr[:, rows] += torch.bmm(dproducts.transpose(1, 2), p[:, :, tile].reshape(H, B * t, D))
-        return dq, dp, dk_t.transpose(2, 3), dv_t.transpose(2, 3), dr[:, :n]
+            dr_t[:, :, rows] += torch.bmm(p[:, :, tile].reshape(H, B * t, D).transpose(1, 2), dproducts)
+        return dq, dp, dk_t.transpose(2, 3), dv_t.transpose(2, 3), dr_t[..., :n].transpose(1, 2)
 
 
 # ------------------------------------------------------------------------------------------------- long-term memory
@@ -134,7 +135,16 @@ class Reading(torch.autograd.Function):
         return dmu, dsigma2, dvalues, None, None
 
 
+class FastGate(Gate):
+    def forward(self, x):                                                                     # (B, L, C)
+        L, padded = x.shape[1], functional.pad(x, (0, 0, 1, 1))                               # (B, L + 2, C)
+        taps = torch.cat([padded[:, k:k + L] for k in range(3)], -1)                          # (B, L, 3C)
+        return x * torch.sigmoid_(functional.linear(taps, self.weight.flatten(0, 1).T, self.bias))
+
+
 class FastMemory(LongTermMemory):
+    Gate = FastGate
+
     def __init__(self, config):
         super().__init__(config)
         self.centres, self.widths2 = self.basis.m[::len(config.widths)], self.basis.s2[:len(config.widths)]

@@ -106,7 +106,8 @@ FITS = [dict(L=L, N=N, widths=widths, **{"lambda": lambda_}, padded=padded)
                                       (64, 32, (0.01, 0.05), 1.0), (33, 16, (0.005, 0.01), 0.5), (5, 1, (0.2,), 0.1)]
         for padded in (True, False)]
 CONTRACTIONS = [dict(R=R, L=L, N=N, tau=tau, widths=widths, **{"lambda": lambda_}, padded=padded)
-                for R, L, N, tau, widths, lambda_ in [(10, 6, 8, 0.75, (0.1, 0.3), 1.0), (8, 7, 8, 0.5, (0.1, 0.3), 0.5),
+                for R, L, N, tau, widths, lambda_ in [(10, 6, 8, 0.75, (0.1, 0.3), 1.0),
+                                                      (8, 7, 8, 0.5, (0.1, 0.3), 0.5),
                                                       (1, 1, 6, 0.75, (0.05, 0.1, 0.2), 1.0),
                                                       (32, 31, 32, 0.5, (0.01, 0.05), 0.5)]
                 for padded in (True, False)]
@@ -133,7 +134,7 @@ def memory_file(seed):
     for k, case in enumerate(ATTENTIONS):
         T, N, D, name = case["T"], case["N"], case["D"], f"attention.{k}"
         mu = torch.rand(T, dtype=torch.float64, requires_grad=True)
-        sigma2 = (10 ** (-4 * torch.rand(T, dtype=torch.float64))).requires_grad_()          # from 1e-4 to 1
+        sigma2 = (10 ** (-4 * torch.rand(T, dtype=torch.float64))).requires_grad_()     # from 1e-4 to 1
         values = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
         result = Basis(N, case["widths"]).expectation(mu, sigma2) @ values
         dout = torch.randn(T, D, dtype=torch.float64)

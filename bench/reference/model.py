@@ -10,7 +10,7 @@ Works in float32 and float64. Sizes:
 """
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Optional, Tuple
 
 import torch
@@ -201,6 +201,7 @@ class Gate(nn.Module):
 
 class LongTermMemory(nn.Module):
     """The parameters and operators of one layer's continuous memory. Its state (coeffs) lives outside."""
+    Gate = Gate
 
     def __init__(self, config):
         super().__init__()
@@ -208,7 +209,7 @@ class LongTermMemory(nn.Module):
         self.config, self.basis = config, Basis(N, config.widths)
         self.w_k, self.w_v, self.w_out = parameter(C, C), parameter(C, C), parameter(C, C)
         self.w_mu, self.w_sigma = parameter(N), parameter(N)
-        self.gate = Gate(C) if config.gate else nn.Identity()
+        self.gate = self.Gate(C) if config.gate else nn.Identity()
         self.operators = {}                                                              # the G computed so far
 
     def operator(self, kind, L):
