@@ -42,11 +42,21 @@ CXXFLAGS += $(BLAS_CFLAGS)
 LDLIBS   := $(BLAS_LIBS) -lfmt
 
 # --- what is built ----------------------------------------------------------------------------------------------------
-LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp cuda/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
+LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
 TEST_SRC := $(wildcard tests/*.cpp)
 TASK_SRC := $(wildcard tasks/*_main.cpp)
 TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
 BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
+# Every .cu file becomes two backends: simt, by this compiler over cuda/simt (needs CUDA's headers), and cuda, by nvcc.
+include cuda/simt/simt.mk
+CUDA_SRC := $(wildcard cuda/*.cu)
+SIMT     ?=
+ifeq ($(SIMT),1)
+DEVICE_OBJ := $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o)
+else
+DEVICE_OBJ := $(OBJ)/cuda/absent/simt.o
+endif
+DEVICE_OBJ += $(OBJ)/cuda/absent/cuda.o
 LIB_OBJ  := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
 TASKLIB_OBJ := $(TASKLIB_SRC:%.cpp=$(OBJ)/%.o)
 BENCHLIB_OBJ := $(BENCHLIB_SRC:%.cpp=$(OBJ)/%.o)
@@ -60,15 +70,15 @@ $(OBJ)/%.o: %.cpp
 $(OBJ)/liblem.a: $(LIB_OBJ)
 	@rm -f $@ && ar rcs $@ $^
 
-$(TASKS): $(BIN)/%: $(OBJ)/tasks/%_main.o $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(TASKS): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/tasks/%_main.o $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
-$(BIN)/bench: $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
-$(OBJ)/tests/run: $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 

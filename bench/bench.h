@@ -31,7 +31,9 @@ std::vector<KernelTiming> time_kernels(const std::string& preset, const std::str
 /// A training step: medians, operations, memory, and where the time goes.
 nlohmann::ordered_json time_step(const std::string& preset, const std::string& model, int steps, const Limits& limits);
 
-/// The PyTorch twin's step, by bench/reference/bench.py; null where there is no PyTorch.
-nlohmann::json time_twin(const std::string& python, const std::string& preset, const std::string& model, int steps);
+/// The PyTorch twin's step, by bench/reference/bench.py; null where there is no PyTorch. The twin computes the
+/// equations as they stand (model.py); `rewritten`, it takes every shortcut that we take (fast_model.py).
+nlohmann::json time_twin(const std::string& python, const std::string& preset, const std::string& model, int steps,
+                         bool rewritten);
 
 }  // namespace lem

@@ -88,10 +88,11 @@ nlohmann::ordered_json time_step(const std::string& preset, const std::string& m
           {"profile", profile}};
 }
 
-nlohmann::json time_twin(const std::string& python, const std::string& preset, const std::string& model, int steps) {
+nlohmann::json time_twin(const std::string& python, const std::string& preset, const std::string& model, int steps,
+                         bool rewritten) {
   const std::string command =
-      fmt::format("{} bench/reference/bench.py --preset {} --model {} --threads {} --steps {} 2>/dev/null", python,
-                  preset, model, omp_get_max_threads(), steps);
+      fmt::format("{} bench/reference/bench.py --preset {} --model {} --threads {} --steps {} {} 2>/dev/null", python,
+                  preset, model, omp_get_max_threads(), steps, rewritten ? "" : "--plain");
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return nullptr;
   std::string output;

@@ -59,7 +59,10 @@ const Backend& backend(Device device) {
   const Backend* found = device == Device::cpu    ? &cpu::backend()
                          : device == Device::simt ? simt::backend()
                                                   : cuda::backend();
-  check(found != nullptr, "[device] this build has no {} backend; use --device cpu", name(device));
+  if (found == nullptr)
+    fail("[device] {} cannot be used: {}; --device {}cpu does the same", name(device),
+         device == Device::simt ? simt::absence() : cuda::absence(),
+         device == Device::cuda && simt::backend() ? "simt or " : "");
   return profiling ? timed(*found) : *found;
 }
 

@@ -62,9 +62,11 @@ const Backend& backend();
 }
 namespace simt {
 const Backend* backend();  // null: not in this build
-}
+const char* absence();     // why not
+}  // namespace simt
 namespace cuda {
-const Backend* backend();  // null: not in this build
-}
+const Backend* backend();  // null: not in this build, or not on this machine
+const char* absence();     // why not
+}  // namespace cuda
 
 }  // namespace lem

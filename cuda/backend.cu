@@ -1,0 +1,122 @@
+// The backend's table of kernels, its memory, and the errors of CUDA's calls.
+#include <new>
+
+#include "cuda/device.h"
+#include "tensor/error.h"
+#include "tensor/pool.h"
+
+namespace lem::LEM_DEVICE {
+
+#ifdef __CUDACC__
+constexpr Device kDevice = Device::cuda;
+constexpr const char* kName = "cuda";
+#else
+constexpr Device kDevice = Device::simt;
+constexpr const char* kName = "simt";
+#endif
+
+void fail_cuda(cudaError_t error, const char* expression, const char* file, int line) {
+  int device = -1;
+  (void)cudaGetDevice(&device);
+  fail("[{}] {}: {} ({}:{}, device {})", kName, cudaGetErrorString(error), expression, file, line, device);
+}
+void fail_cublas(cublasStatus_t status, const char* expression, const char* file, int line) {
+  int device = -1;
+  (void)cudaGetDevice(&device);
+  fail("[{}] {}: {} ({}:{}, device {})", kName, cublasGetStatusString(status), expression, file, line, device);
+}
+
+cudaStream_t stream() {
+  static const cudaStream_t one = [] {
+    cudaStream_t s;
+    CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+    return s;
+  }();
+  return one;
+}
+
+cublasHandle_t blas() {
+  static const cublasHandle_t one = [] {
+    cublasHandle_t handle;
+    CUBLAS_CHECK(cublasCreate(&handle));
+    CUBLAS_CHECK(cublasSetStream(handle, stream()));
+    return handle;
+  }();
+  return one;
+}
+
+template <class T>
+Workspace<T>::Workspace(int64_t n) : bytes_(size_t(n) * sizeof(T)) {
+  data_ = static_cast<T*>(pool_allocate(kDevice, bytes_));
+}
+template <class T>
+Workspace<T>::~Workspace() {
+  pool_release(kDevice, data_, bytes_);
+}
+template class Workspace<float>;
+template class Workspace<double>;
+template class Workspace<int32_t>;
+
+namespace {
+
+/// Null where there is not enough: the pool then gives back what it caches and tries once more.
+void* allocate(size_t bytes) {
+  void* p = nullptr;
+  const cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();  // forget it
+    return nullptr;
+  }
+  CUDA_CHECK(error);
+  return p;
+}
+void release(void* p) {
+  CUDA_CHECK(cudaStreamSynchronize(stream()));
+  CUDA_CHECK(cudaFree(p));
+}
+// Uploads and downloads wait: the host's memory is pageable, and theirs to use again at once.
+void upload(void* dst, const void* host, size_t bytes) {
+  if (bytes == 0) return;
+  CUDA_CHECK(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, stream()));
+  CUDA_CHECK(cudaStreamSynchronize(stream()));
+}
+void download(void* host, const void* src, size_t bytes) {
+  if (bytes == 0) return;
+  CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream()));
+  CUDA_CHECK(cudaStreamSynchronize(stream()));
+}
+void copy(void* dst, const void* src, size_t bytes) {
+  if (bytes) CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+}
+void synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
+
+/// Why no device can be used, or null.
+const char* missing() {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error == cudaSuccess && devices > 0) return nullptr;
+  return error == cudaSuccess ? "there is no GPU" : cudaGetErrorString(error);
+}
+
+}  // namespace
+
+const Backend* backend() {
+  static const Backend table = {kName,
+                                allocate,
+                                release,
+                                upload,
+                                download,
+                                copy,
+                                synchronize,
+                                {
+#define KERNEL(name, ...) &LEM_DEVICE::name,
+#include "tensor/kernels.h"
+#undef KERNEL
+                                }};
+  static const bool usable = missing() == nullptr;
+  return usable ? &table : nullptr;
+}
+
+const char* absence() { return missing(); }
+
+}  // namespace lem::LEM_DEVICE
