@@ -6,8 +6,7 @@
 
 namespace lem {
 
-// ---- scores against a few directions: s[p,b,h,t] = q_{b,t,h}·k_{b,p,h} / √D
-// --------------------------------------------------
+// ---- scores against a few directions: s[p,b,h,t] = q_{b,t,h}·k_{b,p,h} / √D -----------------------------------------
 
 Variable head_scores(const Variable& q, const Variable& k, int64_t heads) {
   check(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
@@ -28,8 +27,7 @@ Variable head_scores(const Variable& q, const Variable& k, int64_t heads) {
       });
 }
 
-// ---- (μ, σ²)
-// -------------------------------------------------------------------------------------------------------------
+// ---- (μ, σ²) --------------------------------------------------------------------------------------------------------
 
 Variable density(const Variable& s, real sigma2_min) {
   check(s.dim(0) == 2, "[density] scores must be (2, …), of μ and of σ²: got {}", s.shape().str());
@@ -127,8 +125,7 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
   });
 }
 
-// ---- z = E_p[valuesᵀ ψ(t)]
-// -------------------------------------------------------------------------------------------------
+// ---- z = E_p[valuesᵀ ψ(t)] ------------------------------------------------------------------------------------------
 
 Variable continuous_attention(const Variable& density, const Variable& values, const DeviceBasis& basis,
                               DensityKind kind) {
@@ -150,8 +147,7 @@ Variable continuous_attention(const Variable& density, const Variable& values, c
   });
 }
 
-// ---- Gibbs: p(t) ∝ exp(q·K̄(t)/√D) on a grid t_g with trapezoid weights c_g
-// ------------------------------------------------------
+// ---- Gibbs: p(t) ∝ exp(q·K̄(t)/√D) on a grid t_g with trapezoid weights c_g -----------------------------------------
 //
 //   z = Σ_g c_g exp(s_g) V̄(t_g) / Σ_g c_g exp(s_g) = softmax(s + log c) V̄
 
@@ -210,8 +206,7 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
   });
 }
 
-// ---- KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [+ (μ−μ₀)²/σ₀²] )
-// ----------------------------------------------------
+// ---- KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [+ (μ−μ₀)²/σ₀²] ) ----------------------------------------
 
 Variable kl_to_prior(const Variable& density, real sigma0, real mu0) {
   check(density.shape().rank() == 4 && density.dim(0) == 2, "[kl] density must be (2, B, H, T): got {}",

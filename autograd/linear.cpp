@@ -56,8 +56,7 @@ void linear_backward(Device device, const GradSlot& gx, const GradSlot& gw, cons
 
 }  // namespace
 
-// ---- y = x W
-// -----------------------------------------------------------------------------------------------------------
+// ---- y = x W --------------------------------------------------------------------------------------------------------
 
 Variable linear(const Variable& x, const Variable& W, bool transposed) {
   check(W.shape().rank() == 2 && x.dim(-1) == W.dim(transposed ? 1 : 0),
@@ -72,8 +71,7 @@ Variable linear(const Variable& x, const Variable& W, bool transposed) {
   });
 }
 
-// ---- y = Σ_i x_i W_i
-// ---------------------------------------------------------------------------------------------------
+// ---- y = Σ_i x_i W_i ------------------------------------------------------------------------------------------------
 
 Variable linear_sum(const std::vector<LinearTerm>& terms) {
   check(!terms.empty() && terms.size() <= 2, "[linear_sum] takes one or two terms: got {}", terms.size());
@@ -94,8 +92,7 @@ Variable linear_sum(const std::vector<LinearTerm>& terms) {
   });
 }
 
-// ---- y = concat(past, x) W
-// -----------------------------------------------------------------------------------------------
+// ---- y = concat(past, x) W ------------------------------------------------------------------------------------------
 
 Variable concat_linear(const Variable& past, const Variable& x, const Variable& W) {
   if (!past.defined() || past.dim(1) == 0) return linear(x, W);
@@ -159,8 +156,7 @@ Variable concat_linear(const Variable& past, const Variable& x, const Variable& 
   });
 }
 
-// ---- y_b = op(M) x_b
-// -----------------------------------------------------------------------------------------------------
+// ---- y_b = op(M) x_b ------------------------------------------------------------------------------------------------
 
 Variable mix(const Variable& M, const Variable& x, bool transposed) {
   const bool per_row = M.shape().rank() == 3;
@@ -221,8 +217,7 @@ Variable mix(const Variable& M, const Variable& x, bool transposed) {
   });
 }
 
-// ---- y[b,p,h·D…] = x[b,p·H+h,:] W[:, h·D…]
-// -----------------------------------------------------------------------------------
+// ---- y[b,p,h·D…] = x[b,p·H+h,:] W[:, h·D…] --------------------------------------------------------------------------
 
 Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
   check(x.shape().rank() == 3 && W.shape().rank() == 2 && x.dim(2) == W.dim(0) && x.dim(1) % heads == 0 &&
@@ -280,8 +275,7 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
                        });
 }
 
-// ---- y_t = bias + Σ_k x_{t+k−1} W_k
-// ----------------------------------------------------------------------------------------
+// ---- y_t = bias + Σ_k x_{t+k−1} W_k ---------------------------------------------------------------------------------
 //
 // One product a tap: rows [from, from + rows) of x meet W_k on their way to rows [into, into + rows) of y, and beyond
 // the borders there is nothing to add. (Reading the three neighbours as one row of 3C numbers, C apart, would make it a

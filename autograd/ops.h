@@ -8,8 +8,7 @@
 
 namespace lem {
 
-// ---- linear.cpp
-// ------------------------------------------------------------------------------------------------------
+// ---- linear.cpp -----------------------------------------------------------------------------------------------------
 
 /// y = x W. x: (…, in), W: (in, out). With `transposed`, y = x Wᵀ and W: (out, in) (tied embeddings).
 Variable linear(const Variable& x, const Variable& W, bool transposed = false);
@@ -29,8 +28,7 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads);
 /// Convolution over time, 3 taps, zero padding: y_t = bias + Σ_k x_{t+k−1} W_k. x: (B, T, C), W: (3, C, C), bias: (C).
 Variable time_conv(const Variable& x, const Variable& W, const Variable& bias);
 
-// ---- elementwise.cpp
-// -------------------------------------------------------------------------------------------------
+// ---- elementwise.cpp ------------------------------------------------------------------------------------------------
 
 Variable add(const Variable& a, const Variable& b);
 Variable scale(const Variable& x, real a);
@@ -46,8 +44,7 @@ Variable reshape(const Variable& x, const Shape& shape);
 /// The last n steps of axis 1: (B, T, C) → (B, n, C).
 Variable last_steps(const Variable& x, int64_t n);
 
-// ---- softmax.cpp
-// -----------------------------------------------------------------------------------------------------
+// ---- softmax.cpp ----------------------------------------------------------------------------------------------------
 
 /// Along the last axis.
 Variable softmax(const Variable& x);
@@ -55,21 +52,18 @@ Variable softmax(const Variable& x);
 /// `losses` (rows), if given, receives each row's loss.
 Variable cross_entropy(const Variable& logits, const Tokens& targets, real scale, Tensor* losses = nullptr);
 
-// ---- layer_norm.cpp
-// --------------------------------------------------------------------------------------------------
+// ---- layer_norm.cpp -------------------------------------------------------------------------------------------------
 
 /// LayerNorm(x + dropout(z + z_bias)) over the last axis; z and z_bias may be undefined. gamma, beta: (cols).
 Variable layer_norm(const Variable& x, const Variable& z, const Variable& z_bias, const Variable& gamma,
                     const Variable& beta, Dropout dropout = {});
 
-// ---- embedding.cpp
-// ---------------------------------------------------------------------------------------------------
+// ---- embedding.cpp --------------------------------------------------------------------------------------------------
 
 /// y = scale · table[tokens]. tokens: (B, T) in [0, V), table: (V, C), y: (B, T, C).
 Variable embedding(const Tokens& tokens, const Variable& table, real scale);
 
-// ---- relative_attention.cpp
-// ------------------------------------------------------------------------------------------
+// ---- relative_attention.cpp -----------------------------------------------------------------------------------------
 
 struct RelativeAttentionOptions {
   int64_t window = 0;  // same_length: how many keys a query sees; 0: all
@@ -80,8 +74,7 @@ struct RelativeAttentionOptions {
 Variable relative_attention(const Variable& q, const Variable& k, const Variable& v, const Variable& r,
                             const Variable& u, const Variable& w, const RelativeAttentionOptions& options = {});
 
-// ---- continuous.cpp
-// --------------------------------------------------------------------------------------------------
+// ---- continuous.cpp -------------------------------------------------------------------------------------------------
 
 /// A basis with its parameters on a device.
 struct DeviceBasis {

@@ -5,8 +5,7 @@
 
 namespace lem {
 
-// ---- Gradient
-// --------------------------------------------------------------------------------------------------------
+// ---- Gradient -------------------------------------------------------------------------------------------------------
 
 const Tensor& Gradient::value() const {
   check(made(), "[grad] this gradient was never made: call backward() on a loss that depends on it first");
@@ -37,8 +36,7 @@ Gradient::Target Gradient::target() {
 
 Tensor Gradient::take() { return std::exchange(tensor_, Tensor()); }
 
-// ---- Variable
-// --------------------------------------------------------------------------------------------------------
+// ---- Variable -------------------------------------------------------------------------------------------------------
 
 Variable Variable::leaf(Tensor value) {
   GradSlot slot = std::make_shared<Gradient>(value.shape(), value.device());
@@ -50,8 +48,7 @@ const Tensor& Variable::grad() const {
   return slot_->value();
 }
 
-// ---- Tape
-// ------------------------------------------------------------------------------------------------------------
+// ---- Tape -----------------------------------------------------------------------------------------------------------
 
 Tape& tape() {
   static thread_local Tape instance;

@@ -43,8 +43,7 @@ void check_options(const MemoryOptions& o, int64_t width, int64_t heads) {
 
 }  // namespace
 
-// ---- state
-// -----------------------------------------------------------------------------------------------------------
+// ---- state ----------------------------------------------------------------------------------------------------------
 
 MemoryState MemoryState::clone() const {
   const auto copy = [](const Tensor& t) { return t.defined() ? t.clone() : t; };
@@ -83,8 +82,7 @@ size_t MemoryState::bytes() const {
   return n;
 }
 
-// ---- the module
-// --------------------------------------------------------------------------------------------------------
+// ---- the module -----------------------------------------------------------------------------------------------------
 
 ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads,
                                    const MemoryOptions& options, double init_std)
@@ -123,8 +121,7 @@ MemoryState ContinuousMemory::new_state(int64_t B) const {
   return state;
 }
 
-// ---- update
-// --------------------------------------------------------------------------------------------------------------
+// ---- update ---------------------------------------------------------------------------------------------------------
 
 const ContinuousMemory::Operators& ContinuousMemory::operators(int64_t L) {
   const auto found = operators_.find(L);
@@ -237,8 +234,7 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
   return coeffs;
 }
 
-// ---- attend
-// --------------------------------------------------------------------------------------------------------------
+// ---- attend ---------------------------------------------------------------------------------------------------------
 //
 //   s_i = keys_h q_i / √D,   μ_i = sigmoid(w_μ·s_i),   σ²_i = max(softplus(w_σ·s_i), σ²_min),   keys = coeffs W_K
 //

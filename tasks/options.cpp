@@ -14,8 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-// ---- values from JSON: false where the type is wrong
-// -------------------------------------------------------------------
+// ---- values from JSON: false where the type is wrong ----------------------------------------------------------------
 
 bool read(bool& value, const json& j) {
   if (!j.is_boolean()) return false;
@@ -59,8 +58,7 @@ bool read(std::optional<double>& value, const json& j) {
   return true;
 }
 
-// ---- values from text
-// --------------------------------------------------------------------------------------------------
+// ---- values from text -----------------------------------------------------------------------------------------------
 
 /// The whole text as a number, or nothing.
 std::optional<double> number(std::string_view text) {
@@ -110,8 +108,7 @@ bool read_text(std::optional<double>& value, const std::string& text) {
   return value || text == "none";
 }
 
-// ---- errors
-// ------------------------------------------------------------------------------------------------------------
+// ---- errors ---------------------------------------------------------------------------------------------------------
 
 /// " in (0, 1]", " ≥ 1" or nothing.
 std::string range_text(const Allowed& a) {
@@ -139,8 +136,7 @@ std::string expected(const std::string&, const Allowed& a) {
        meant ? fmt::format("; did you mean {}?", *meant) : "");
 }
 
-// ---- what is allowed
-// ---------------------------------------------------------------------------------------------------
+// ---- what is allowed ------------------------------------------------------------------------------------------------
 
 bool allows(const Allowed& a, double x) {  // NaN is in no range
   const bool above = a.low_end == Ends::open ? x > a.low : x >= a.low;
@@ -157,8 +153,7 @@ bool allows(const Allowed& a, const std::string& x) {
   return a.choices.empty() || std::find(a.choices.begin(), a.choices.end(), x) != a.choices.end();
 }
 
-// ---- text and JSON of values
-// -------------------------------------------------------------------------------------------
+// ---- text and JSON of values ----------------------------------------------------------------------------------------
 
 std::string text_of(bool x) { return x ? "true" : "false"; }
 std::string text_of(int64_t x) { return std::to_string(x); }

@@ -6,8 +6,7 @@
 
 namespace lem {
 
-// ---- Shape
-// -----------------------------------------------------------------------------------------------------------
+// ---- Shape ----------------------------------------------------------------------------------------------------------
 
 Shape::Shape(std::initializer_list<int64_t> sizes) : Shape(std::vector<int64_t>(sizes)) {}
 
@@ -43,8 +42,7 @@ std::string Shape::str() const {
   return text + ")";
 }
 
-// ---- Storage
-// ---------------------------------------------------------------------------------------------------------
+// ---- Storage --------------------------------------------------------------------------------------------------------
 
 Storage::Storage(Device device, size_t bytes)
     : device(device), bytes(bytes), data(static_cast<char*>(pool_allocate(device, bytes))) {}
@@ -61,8 +59,7 @@ void Storage::move_into(std::shared_ptr<Storage> into, size_t offset) {
   arena = std::move(into);
 }
 
-// ---- Tensor
-// ----------------------------------------------------------------------------------------------------------
+// ---- Tensor ---------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -142,8 +139,7 @@ std::vector<T> TensorOf<T>::to_vector() const {
 template class TensorOf<real>;
 template class TensorOf<int32_t>;
 
-// ---- helpers
-// ---------------------------------------------------------------------------------------------------------
+// ---- helpers --------------------------------------------------------------------------------------------------------
 
 Tensor full(const Shape& shape, real value, Device device) {
   Tensor t(shape, device);

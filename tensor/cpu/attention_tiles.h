@@ -17,57 +17,36 @@
 #include <utility>
 
 #include "tensor/cpu/simd.h"
-#include "tensor/real.h"
+#include "tensor/cpu/vector.h"
 
 namespace lem::cpu {
 
-// Vector width in bytes, and how many of the machine's vector registers may hold C (the others: B's vectors, A's
-// scalar).
-#if defined(__AVX512F__)
-inline constexpr int kVectorBytes = 64, kAccumulators = 24, kMaxVectors = 4;
-#elif defined(__AVX__)
-inline constexpr int kVectorBytes = 32, kAccumulators = 12, kMaxVectors = 2;
-#else
-inline constexpr int kVectorBytes = 16, kAccumulators = 12, kMaxVectors = 2;
-#endif
-inline constexpr int kLanes = kVectorBytes / int(sizeof(real));
-
-/// A vector register; loads and stores need no alignment.
-typedef real Vec __attribute__((vector_size(kVectorBytes), aligned(alignof(real)), may_alias));
-
-inline Vec load(const real* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(real* p, Vec x) { *reinterpret_cast<Vec*>(p) = x; }
-
-/// As many unsigned integers of the same size.
-typedef std::conditional_t<kDouble, uint64_t, uint32_t> VecBits __attribute__((vector_size(kVectorBytes)));
+// How many of the vector registers may hold C (the others: B's vectors, A's scalar), and how many vectors wide it is.
+inline constexpr int kAccumulators = kVectorRegisters * 3 / 4, kMaxVectors = kVectorRegisters / 8;
 
 /// e^x for x ≤ 88; −∞ gives 0, NaN stays NaN.
-inline Vec exp_vector(Vec x) {
+inline Vector exp_vector(Vector x) {
   if constexpr (kDouble)
-    return exp_double<VecBits>(x);
+    return exp_double<VectorBits>(x);
   else
-    return exp_single<VecBits>(x);
+    return exp_single<VectorBits>(x);
 }
 
 /// x with the lanes l and l ^ Step exchanged
 template <int Step, size_t... L>
-inline Vec swap_lanes(Vec x, std::index_sequence<L...>) {
+inline Vector swap_lanes(Vector x, std::index_sequence<L...>) {
   return __builtin_shufflevector(x, x, (int(L) ^ Step)...);
 }
 /// op over all lanes, in pairs: lane l with l ^ 8, then l ^ 4, …
 template <int Step = kLanes / 2, class Op>
-inline real reduce_lanes(Vec x, Op op) {
+inline real reduce_lanes(Vector x, Op op) {
   if constexpr (Step == 0)
     return x[0];
   else
     return reduce_lanes<Step / 2>(op(x, swap_lanes<Step>(x, std::make_index_sequence<kLanes>())), op);
 }
 
-constexpr int64_t round_down(int64_t x) { return x / kLanes * kLanes; }
-constexpr int64_t round_up(int64_t x) { return round_down(x + kLanes - 1); }
-
-// ---- C = A B or C += A B
-// ------------------------------------------------------------------------------------------------
+// ---- C = A B or C += A B --------------------------------------------------------------------------------------------
 
 /// A (rows, inner): element (i, k) is data[i · row + k · inner].
 struct Scalars {
@@ -89,13 +68,13 @@ enum class Into { assign, add };
 /// The register block: R rows by V vectors of C.
 template <int R, int V>
 [[gnu::noinline]] void multiply_block(Tile c, Scalars a, Vectors b, int64_t inner, Into into) {
-  Vec sum[R][V];
+  Vector sum[R][V];
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[i][v] = into == Into::add ? load(c.data + i * c.row + v * c.vector) : Vec{};
+    for (int v = 0; v < V; ++v) sum[i][v] = into == Into::add ? load(c.data + i * c.row + v * c.vector) : Vector{};
   for (int64_t k = 0; k < inner; ++k) {
-    Vec bk[V];
+    Vector bk[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) bk[v] = load(b.data + k * b.inner + v * b.vector);
 #pragma GCC unroll 12
@@ -151,8 +130,7 @@ inline void multiply(Tile c, Scalars a, Vectors b, int64_t rows, int64_t vectors
   }
 }
 
-// ---- the last few columns of C += A B
-// ------------------------------------------------------------------------------------
+// ---- the last few columns of C += A B -------------------------------------------------------------------------------
 //
 // 50 columns fill three vectors of 16 lanes, and 2 lanes of a fourth that costs as much as the others. So few columns
 // are cheaper as dot products, with the inner dimension along the lanes.
@@ -165,14 +143,14 @@ constexpr int64_t dot_columns(int64_t D) { return D > kLanes && D % kLanes <= kM
 template <int R, int N>
 [[gnu::noinline]] void dot_block(real* c, int64_t c_row, const real* a, int64_t a_row, const real* b, int64_t panel,
                                  int64_t panels) {
-  Vec sum[R][N] = {};
+  Vector sum[R][N] = {};
   for (int64_t p = 0; p < panels; ++p) {
-    Vec bp[N];
+    Vector bp[N];
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n) bp[n] = load(b + p * panel + n * kLanes);
 #pragma GCC unroll 6
     for (int i = 0; i < R; ++i) {
-      const Vec ap = load(a + i * a_row + p * kLanes);
+      const Vector ap = load(a + i * a_row + p * kLanes);
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) sum[i][n] += ap * bp[n];
     }
@@ -180,7 +158,7 @@ template <int R, int N>
 #pragma GCC unroll 6
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) c[i * c_row + n] += reduce_lanes(sum[i][n], [](Vec x, Vec y) { return x + y; });
+    for (int n = 0; n < N; ++n) c[i * c_row + n] += reduce_lanes(sum[i][n], [](Vector x, Vector y) { return x + y; });
 }
 
 template <int N>
@@ -217,22 +195,21 @@ inline void add_products(real* sums, const real* weights, int64_t row, RightFact
   dot(sums + columns, width, weights + first, row, x.panels + first / kLanes * x.panel, x.panel, panels, rows);
 }
 
-// ---- packed layouts of x (n, D), whose rows lie `stride` apart
-// ------------------------------------------------------------
+// ---- packed layouts of x (n, D), whose rows lie `stride` apart ------------------------------------------------------
 //
 //   panels  (n / kLanes, D, kLanes): xᵀ in strips of kLanes columns. As B of a product, contiguous and aligned.
-//   padded  (n, padded(D)): x itself, its rows filled up with zeros to whole vectors.
+//   padded  (n, round_up(D)): x itself, its rows filled up with zeros to whole vectors.
 
 template <int Step, size_t... L>
-inline void exchange(Vec& a, Vec& b, std::index_sequence<L...>) {
+inline void exchange(Vector& a, Vector& b, std::index_sequence<L...>) {
   // The lanes L with bit Step clear stay in a, the others trade places: the off-diagonal squares of a transpose.
-  const Vec low = __builtin_shufflevector(a, b, (L & Step ? int(L) - Step + kLanes : int(L))...);
-  const Vec high = __builtin_shufflevector(a, b, (L & Step ? int(L) + kLanes : int(L) + Step)...);
+  const Vector low = __builtin_shufflevector(a, b, (L & Step ? int(L) - Step + kLanes : int(L))...);
+  const Vector high = __builtin_shufflevector(a, b, (L & Step ? int(L) + kLanes : int(L) + Step)...);
   a = low, b = high;
 }
 
 template <int Step>
-inline void exchange_all(Vec (&x)[kLanes]) {
+inline void exchange_all(Vector (&x)[kLanes]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i)
     if (!(i & Step)) exchange<Step>(x[i], x[i + Step], std::make_index_sequence<kLanes>());
@@ -241,7 +218,7 @@ inline void exchange_all(Vec (&x)[kLanes]) {
 
 /// dst (kLanes, kLanes) = srcᵀ, in log₂ kLanes rounds that swap ever smaller squares.
 inline void transpose_square(real* dst, int64_t dst_stride, const real* src, int64_t src_stride) {
-  Vec x[kLanes];
+  Vector x[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) x[i] = load(src + i * src_stride);
   exchange_all<kLanes / 2>(x);
@@ -294,7 +271,7 @@ inline void unpack_panels(real* x, int64_t stride, const real* panels, int64_t n
 inline void pack_padded(real* rows, const real* x, int64_t stride, int64_t n, int64_t D) {
   const int64_t width = round_up(D);
   for (int64_t j = 0; j < n; ++j, rows += width, x += stride) {
-    store(rows + width - kLanes, Vec{});
+    store(rows + width - kLanes, Vector{});
     for (int64_t d = 0; d + kLanes <= D; d += kLanes) store(rows + d, load(x + d));
     if (D >= kLanes)
       store(rows + D - kLanes, load(x + D - kLanes));
@@ -303,8 +280,7 @@ inline void pack_padded(real* rows, const real* x, int64_t stride, int64_t n, in
   }
 }
 
-// ---- temporary memory
-// ---------------------------------------------------------------------------------------------------
+// ---- temporary memory -----------------------------------------------------------------------------------------------
 
 /// n numbers, aligned to cache lines, not initialised (NaN in debug builds).
 class Scratch {

@@ -44,7 +44,7 @@ struct Tile {
   std::vector<real> inverse, factor;  // (W, n): 1/(s² + σ²) and 1/√(2π (s² + σ²))
 
   void load(const real* from_mu, const real* from_sigma2, int64_t queries) {
-    count = queries, n = padded(queries);
+    count = queries, n = round_up(queries);
     for (int64_t i = 0; i < n; ++i) {
       mu[i] = i < count ? from_mu[i] : real(0.5);
       sigma2[i] = i < count ? from_sigma2[i] : real(1);
@@ -173,7 +173,7 @@ void continuous_attention_forward(real* z, const real* density, const real* valu
 // One thread has all tiles of a (b, h), in order: dvalues is summed in one order whatever the number of threads.
 void continuous_attention_backward(real* ddensity, real* dvalues, const real* dz, const real* density,
                                    const real* values, BasisView basis, const ContinuousAttention& s) {
-  const int64_t N = basis.N, C = s.H * s.D, Dp = padded(s.D), queries = s.B * s.H * s.T;
+  const int64_t N = basis.N, C = s.H * s.D, Dp = round_up(s.D), queries = s.B * s.H * s.T;
   const Widths widths(basis);
 #pragma omp parallel num_threads(threads_for(queries* N))
   {

@@ -30,8 +30,7 @@ void add(real* y, const real* a, const real* b, int64_t n) {
   });
 }
 
-// ---- gate: y = x ⊙ σ(g)
-// ------------------------------------------------------------------------------------------------
+// ---- gate: y = x ⊙ σ(g) ---------------------------------------------------------------------------------------------
 
 void sigmoid_gate_forward(real* y, const real* x, const real* g, int64_t n) {
   parallel_for(n, 8, [=](int64_t begin, int64_t end) {
@@ -50,8 +49,7 @@ void sigmoid_gate_backward(real* dx, real* dg, const real* dy, const real* x, co
   });
 }
 
-// ---- y = dropout(act(x + bias))
-// ----------------------------------------------------------------------------------------
+// ---- y = dropout(act(x + bias)) -------------------------------------------------------------------------------------
 
 namespace {
 

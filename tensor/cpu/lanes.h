@@ -5,30 +5,20 @@
 #include <array>
 #include <cstdint>
 #include <numbers>
-#include <type_traits>
 
-#include "tensor/real.h"
+#include "tensor/cpu/vector.h"
 
 namespace lem::cpu {
 
-#if defined(__AVX512F__)
-inline constexpr int kVectorBytes = 64, kBlockRows = 8, kBlockVectors = 3;  // 24 of 32 registers hold a block of C
-#elif defined(__AVX__)
-inline constexpr int kVectorBytes = 32, kBlockRows = 4, kBlockVectors = 3;  // 12 of 16
-#else
-inline constexpr int kVectorBytes = 16, kBlockRows = 4, kBlockVectors = 2;
-#endif
-inline constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(real));
-typedef real Vector __attribute__((vector_size(kVectorBytes), aligned(alignof(real)), may_alias));
+// The block of C that a product holds in registers: three quarters of them, the others for B's vectors and A's scalar.
+inline constexpr int kBlockVectors = 3, kBlockRows = kVectorRegisters / 4;
+
 typedef std::conditional_t<kDouble, int64_t, int32_t> Integer;
 typedef Integer IntegerVector __attribute__((vector_size(kVectorBytes)));
 
 /// The vector at p, which need not be aligned.
 inline Vector& lanes(real* p) { return *reinterpret_cast<Vector*>(p); }
 inline const Vector& lanes(const real* p) { return *reinterpret_cast<const Vector*>(p); }
-
-/// n rounded up to whole vectors.
-inline constexpr int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 /// The coefficients (ln 2)^k/k! of the series 2^f = Σ c_k f^k.
 template <int terms>

@@ -47,8 +47,7 @@ const real* draw_mask(real* mask, const Head& head, int64_t i, Range seen) {
   return mask;
 }
 
-// ---- forward
-// ------------------------------------------------------------------------------------------------------------
+// ---- forward --------------------------------------------------------------------------------------------------------
 
 /// What one thread needs for one head.
 struct ForwardSpace {
@@ -74,20 +73,20 @@ struct ForwardSpace {
 
 /// x[0, n) = exp(x − shift), no x above shift; returns the sum. n: whole vectors
 real exponentials(real* x, int64_t n, real shift) {
-  Vec total{};
+  Vector total{};
   for (int64_t j = 0; j < n; j += kLanes) {
-    const Vec e = exp_vector(load(x + j) - shift);
+    const Vector e = exp_vector(load(x + j) - shift);
     store(x + j, e);
     total += e;
   }
-  return reduce_lanes(total, [](Vec a, Vec b) { return a + b; });
+  return reduce_lanes(total, [](Vector a, Vector b) { return a + b; });
 }
 
 /// The largest of x[0, n) and `least`, n: whole vectors; NaN counts as nothing.
 real maximum(const real* x, int64_t n, real least) {
   // Four chains, since each step of one waits for its last.
-  const auto larger = [](Vec a, Vec b) { return a > b ? a : b; };
-  Vec m0 = Vec{} + least, m1 = m0, m2 = m0, m3 = m0;
+  const auto larger = [](Vector a, Vector b) { return a > b ? a : b; };
+  Vector m0 = Vector{} + least, m1 = m0, m2 = m0, m3 = m0;
   int64_t j = 0;
   for (; j + 4 * kLanes <= n; j += 4 * kLanes) {
     m0 = larger(load(x + j), m0);
@@ -201,8 +200,7 @@ void relative_attention_forward(real* out, real* lse, const real* q, const real*
   });
 }
 
-// ---- backward
-// -----------------------------------------------------------------------------------------------------------
+// ---- backward -------------------------------------------------------------------------------------------------------
 //
 // The probabilities are computed again, p[i,j] = exp(score[i,j] − lse_i). With m[i,j] the dropout mask (1 without),
 //
@@ -251,7 +249,7 @@ struct BackwardShared {
 void backward_row(real* p, real* ds, Range columns, Range seen, Range readable, real lse, real delta,
                   const real* mask) {
   for (int64_t j = columns.begin; j < columns.end; j += kLanes) {
-    const Vec e = exp_vector(load(p + j) - lse);
+    const Vector e = exp_vector(load(p + j) - lse);
     store(p + j, e);
     if (!mask) store(ds + j, e * (load(ds + j) - delta));
   }
