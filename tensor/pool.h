@@ -1,7 +1,7 @@
 // The caching pool: one per device. A training step allocates and frees the same sizes again and again; a freed buffer
-// waits in the bucket of its size (rounded up a little, so that nearly equal ones share) for the next one who asks. Buffers are never zero-filled. With the address
-// sanitizer nothing is cached, so that it sees every buffer's true ends; in debug builds new buffers are filled with
-// NaN.
+// waits in the bucket of its size (rounded up a little, so that nearly equal ones share) for the next one who asks.
+// Buffers are never zero-filled. With the address sanitizer nothing is cached, so that it sees every buffer's true
+// ends; in debug builds new buffers are filled with NaN.
 #pragma once
 
 #include <cstddef>
