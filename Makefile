@@ -47,16 +47,27 @@ TEST_SRC := $(wildcard tests/*.cpp)
 TASK_SRC := $(wildcard tasks/*_main.cpp)
 TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
 BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
-# Every .cu file becomes two backends: simt, by this compiler over cuda/simt (needs CUDA's headers), and cuda, by nvcc.
+# Every .cu file becomes two backends: simt, by this compiler over cuda/simt (needs CUDA's headers, no GPU), and cuda, by
+# nvcc (CUDA=1; by default where nvcc and a GPU are). Both compute in float only.
 include cuda/simt/simt.mk
 CUDA_SRC := $(wildcard cuda/*.cu)
-SIMT     ?=
-ifeq ($(SIMT),1)
-DEVICE_OBJ := $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o)
-else
-DEVICE_OBJ := $(OBJ)/cuda/absent/simt.o
-endif
-DEVICE_OBJ += $(OBJ)/cuda/absent/cuda.o
+SIMT     ?= $(if $(wildcard $(CUDA_HOME)/include/curand_kernel.h),1)
+CUDA     ?= $(if $(NVCC),$(shell nvidia-smi -L >/dev/null 2>&1 && echo 1))
+FLOAT    := $(filter float,$(REAL))
+NVCC_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.nvcc.o)
+DEVICE_OBJ := $(if $(and $(FLOAT),$(filter 1,$(SIMT))),$(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o),$(OBJ)/cuda/absent/simt.o) \
+              $(if $(and $(FLOAT),$(filter 1,$(CUDA))),$(NVCC_OBJ),$(OBJ)/cuda/absent/cuda.o)
+LDLIBS   += $(if $(and $(FLOAT),$(filter 1,$(CUDA))),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
+
+# A spill to local memory is a mistake in a kernel's sizes: an error. FMT_CONSTEVAL: nvcc's front end cannot evaluate
+# fmt's check of format strings; g++ does it, on the same lines.
+NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_CONSTEVAL= -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
+             -Xptxas -warn-spills,-Werror $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch))
+$(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  nvcc $<  [$(CUDA_ARCHS)]"
+	@$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+
 LIB_OBJ  := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
 TASKLIB_OBJ := $(TASKLIB_SRC:%.cpp=$(OBJ)/%.o)
 BENCHLIB_OBJ := $(BENCHLIB_SRC:%.cpp=$(OBJ)/%.o)
@@ -82,6 +93,14 @@ $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(BENCHLIB_OBJ) $(T
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
+.PHONY: cuda cuda-report
+cuda:
+	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
+	@$(MAKE) --no-print-directory -j$(JOBS) $(NVCC_OBJ)
+cuda-report:
+	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
+	@for arch in $(CUDA_ARCHS); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
+
 .PHONY: programs tests
 programs: $(TASKS)
 tests: $(OBJ)/tests/run $(TASKS)
@@ -98,6 +117,10 @@ help:
 	@echo "  make test          build and run all tests, in float and in double"
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
 	@echo "  make bench         time kernels and training steps, against PyTorch if PYTHON=… has it (BENCH_FLAGS=--quick)"
+	@echo "  make cuda          compile every CUDA kernel by nvcc (CUDA_ARCHS=\"75 80 86 89 90 100 120\"); no GPU is needed"
+	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
+	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
+	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
 	@echo "  make format        clang-format every source file"
 	@echo "  make clean         remove build/"
@@ -107,7 +130,8 @@ help:
 	@echo "  compiler  $(shell $(CXX) --version 2>/dev/null | head -n 1 || echo none)"
 	@echo "  BLAS      $(if $(wildcard $(BLAS_DIR)/libopenblas.so),OpenBLAS with OpenMP,none yet: make sort or make test will install it)"
 	@echo "  cores     $(JOBS)"
-	@echo "  nvcc      $(or $(shell command -v nvcc 2>/dev/null),none: the CPU does everything)"
+	@echo "  nvcc      $(or $(NVCC),none)"
+	@echo "  devices   cpu$(if $(filter 1,$(SIMT)), simt (CUDA kernels run on the CPU))$(if $(filter 1,$(CUDA)), cuda)"
 
 setup:
 	@./setup.sh
