@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kRowBlock) argmax_kernel(int32_t* y, const flo
   if (row >= rows) return;
   const float* xr = x + row * cols;
   Candidate best{xr[0], 0};  // where it is NaN, nothing takes its place
-  for_columns<kRow, 1>(cols, [&](int c) { best = better(best, {xr[c], c}); });
+  for_each_column<kRow, 1>(cols, [&](int c) { best = better(best, {xr[c], c}); });
   for (int step = kWarp / 2; step > 0; step /= 2)
     best = better(best, {__shfl_xor_sync(kAllLanes, best.value, step), __shfl_xor_sync(kAllLanes, best.col, step)});
   if constexpr (kRow != kWarp) {

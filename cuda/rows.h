@@ -85,22 +85,28 @@ __device__ inline Floats<W> dropout_factors(const Dropout& d, int64_t i) {
 template <int W>
 using Held = Floats<W>[kHeldColumns / W];
 
-/// f(c, x) for this thread's columns c … c + W − 1, one group after the other. x: their Floats<W>, which stay as f
-/// leaves them where they are held; of the columns beyond, rest(c), which is asked each time.
-template <int kRow, int W, class Rest, class F>
-__device__ inline void for_columns(int cols, Held<W>& held, Rest rest, F f) {
-  const int lane = lane_in_row<kRow>();
+/// Puts the columns that a thread can hold into registers: read(c, x…) sets the W numbers x from column c on of each
+/// array.
+template <int kRow, int W, class Read, class... X>
+__device__ inline void hold(int cols, Read read, X&... held) {
 #pragma unroll
   for (int i = 0; i < kHeldColumns / W; ++i)
-    if (const int c = (i * kRow + lane) * W; c < cols) f(c, held[i]);
-  for (int c = (kHeldColumns / W * kRow + lane) * W; c < cols; c += kRow * W) {
-    Floats<W> x = rest(c);
-    f(c, x);
-  }
+    if (const int c = (i * kRow + lane_in_row<kRow>()) * W; c < cols) read(c, held[i]...);
+}
+/// f(c, x…) for all columns c … c + W − 1 of this thread: x are the held numbers, which f may change, and beyond those
+/// what read(c, x…) makes of memory, each time anew.
+template <int kRow, int W, class Read, class F, class... X>
+__device__ inline void for_columns(int cols, Read read, F f, X&... held) {
+  hold<kRow, W>(cols, f, held...);
+  for (int c = (kHeldColumns / W * kRow + lane_in_row<kRow>()) * W; c < cols; c += kRow * W)
+    [&](std::remove_extent_t<X>... x) {
+      read(c, x...);
+      f(c, x...);
+    }(std::remove_extent_t<X>{}...);
 }
 /// f(c) for the same columns, nothing held.
 template <int kRow, int W, class F>
-__device__ inline void for_columns(int cols, F f) {
+__device__ inline void for_each_column(int cols, F f) {
   for (int c = lane_in_row<kRow>() * W; c < cols; c += kRow * W) f(c);
 }
 
