@@ -158,7 +158,15 @@ void add_density(std::vector<KernelCase>& table, int64_t n) {
 
 // ---- bases and what is read through them
 
-BasisView some_basis(KernelCall& c, BasisKind kind, int64_t N) {
+/// A basis on the call's device, whose a[j] and b[j] the host may read as well.
+struct SomeBasis {
+  BasisKind kind;
+  int64_t N;
+  Reals a, b;
+  operator BasisView() const { return {kind, N, a, b}; }
+};
+
+SomeBasis some_basis(KernelCall& c, BasisKind kind, int64_t N) {
   const auto place = [=](const Stream&, uint64_t j) {
     return kind == BasisKind::power       ? double(j)
            : kind == BasisKind::rectangle ? double(j) / double(N)
@@ -180,7 +188,7 @@ void add_moments(std::vector<KernelCase>& table, int64_t n, int64_t N) {
   const real floor = real(1e-6);
   table.push_back({"moments_forward", size, [=](KernelCall& c) {
                      const Reals y = c.output("density", 2 * n), p = c.input("p", n * N, between(0, 1.2 / double(N)));
-                     const BasisView basis = some_basis(c, BasisKind::gaussian, N);
+                     const SomeBasis basis = some_basis(c, BasisKind::gaussian, N);
                      on(c.device).moments_forward(y, p, basis, floor, n);
                      std::vector<double> expected(size_t(2 * n), 0.0);
                      for (int64_t i = 0; i < n; ++i) {
@@ -197,7 +205,7 @@ void add_moments(std::vector<KernelCase>& table, int64_t n, int64_t N) {
   table.push_back({"moments_backward", size, [=](KernelCall& c) {
                      const Reals dp = c.output("dp", n * N), dy = c.input("ddensity", 2 * n),
                                  y = c.input("density", 2 * n, between(0.1, 0.9)), p = c.input("p", n * N);
-                     const BasisView basis = some_basis(c, BasisKind::gaussian, N);
+                     const SomeBasis basis = some_basis(c, BasisKind::gaussian, N);
                      on(c.device).moments_backward(dp, dy, y, p, basis, floor, n);
                      c.expect(dp, [&](int64_t e) {
                        const int64_t i = e / N;
