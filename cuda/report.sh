@@ -25,7 +25,7 @@ esac
 
 for source in "$@"; do
   "$nvcc" -std=c++20 -arch=sm_"$arch" -I. -DLEM_REAL=float -Xptxas -v -keep -keep-dir "$work" -cubin \
-    -DFMT_CONSTEVAL= -o "$work/out.cubin" "$source" 2>"$work/$(basename "$source").log" || { cat "$work/$(basename "$source").log" >&2; exit 1; }
+    -o "$work/out.cubin" "$source" 2>"$work/$(basename "$source").log" || { cat "$work/$(basename "$source").log" >&2; exit 1; }
 done
 
 # Threads in a block stand in the PTX (from __launch_bounds__), everything else in ptxas's report.
