@@ -42,7 +42,7 @@ CXXFLAGS += $(BLAS_CFLAGS)
 LDLIBS   := $(BLAS_LIBS) -lfmt
 
 # --- what is built ----------------------------------------------------------------------------------------------------
-LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp cuda/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
+LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
 TEST_SRC := $(wildcard tests/*.cpp)
 TASK_SRC := $(wildcard tasks/*_main.cpp)
 TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
@@ -59,8 +59,8 @@ DEVICE_OBJ := $(if $(and $(FLOAT),$(filter 1,$(SIMT))),$(SIMT_OBJ) $(CUDA_SRC:%=
               $(if $(and $(FLOAT),$(filter 1,$(CUDA))),$(NVCC_OBJ),$(OBJ)/cuda/absent/cuda.o)
 LDLIBS   += $(if $(and $(FLOAT),$(filter 1,$(CUDA))),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
 
-# A spill to local memory is a mistake in a kernel's sizes: an error.
-NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
+# A spill to local memory is a mistake in a kernel's sizes: an error.  FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without it.
+NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
              -Xptxas -warn-spills,-Werror $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch))
 $(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu
 	@mkdir -p $(@D)

@@ -2,7 +2,7 @@
 #include <new>
 
 #include "cuda/device.h"
-#include "cuda/errors.h"
+#include "tensor/error.h"
 #include "tensor/pool.h"
 
 namespace lem::LEM_DEVICE {
@@ -18,12 +18,12 @@ constexpr const char* kName = "simt";
 void fail_cuda(cudaError_t error, const char* expression, const char* file, int line) {
   int device = -1;
   (void)cudaGetDevice(&device);
-  device_fail("[{}] {}: {} ({}:{}, device {})", {kName, cudaGetErrorString(error), expression, file, line, device});
+  fail("[{}] {}: {} ({}:{}, device {})", kName, cudaGetErrorString(error), expression, file, line, device);
 }
 void fail_cublas(cublasStatus_t status, const char* expression, const char* file, int line) {
   int device = -1;
   (void)cudaGetDevice(&device);
-  device_fail("[{}] {}: {} ({}:{}, device {})", {kName, cublasGetStatusString(status), expression, file, line, device});
+  fail("[{}] {}: {} ({}:{}, device {})", kName, cublasGetStatusString(status), expression, file, line, device);
 }
 
 cudaStream_t stream() {

@@ -7,7 +7,7 @@
 
 #include <climits>
 
-#include "cuda/errors.h"
+#include "tensor/error.h"
 
 namespace lem::LEM_DEVICE {
 namespace {
@@ -62,15 +62,13 @@ void allow_tf32(bool allow) {
 void gemm(real* c, const real* a, const real* b, const Gemm& g) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0 || g.batch == 0) return scale_only(c, g);
-  device_check(g.lda >= (g.trans_a ? g.m : g.k) && g.ldb >= (g.trans_b ? g.k : g.n) && g.ldc >= g.n,
-               "[gemm] rows overlap: got lda {}, ldb {}, ldc {} for m {}, n {}, k {}",
-               {g.lda, g.ldb, g.ldc, g.m, g.n, g.k});
+  check(g.lda >= (g.trans_a ? g.m : g.k) && g.ldb >= (g.trans_b ? g.k : g.n) && g.ldc >= g.n,
+        "[gemm] rows overlap: got lda {}, ldb {}, ldc {} for m {}, n {}, k {}", g.lda, g.ldb, g.ldc, g.m, g.n, g.k);
   for (const int64_t size : {g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.batch})
-    device_check(
-        size <= INT_MAX,
-        "[gemm] too large for cuBLAS: got m {}, n {}, k {}, lda {}, ldb {}, ldc {}, batch {}, expected at most {} "
-        "each; use a smaller batch or segment",
-        {g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.batch, INT_MAX});
+    check(size <= INT_MAX,
+          "[gemm] too large for cuBLAS: got m {}, n {}, k {}, lda {}, ldb {}, ldc {}, batch {}, expected at most {} "
+          "each; use a smaller batch or segment",
+          g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.batch, INT_MAX);
   if (g.batch == 1) return multiply(c, a, b, g, g.beta);
   if (g.stride_c != 0) return multiply_batch(c, a, b, g);
   if (terms_follow(g)) {

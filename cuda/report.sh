@@ -24,7 +24,7 @@ case $arch in
 esac
 
 for source in "$@"; do
-  "$nvcc" -std=c++20 -arch=sm_"$arch" -I. -DLEM_REAL=float -Xptxas -v -keep -keep-dir "$work" -cubin \
+  "$nvcc" -std=c++20 -arch=sm_"$arch" -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 -Xptxas -v -keep -keep-dir "$work" -cubin \
     -o "$work/out.cubin" "$source" 2>"$work/$(basename "$source").log" || { cat "$work/$(basename "$source").log" >&2; exit 1; }
 done
 
