@@ -182,4 +182,14 @@ const std::vector<KernelCase>& kernel_table() {
   return table;
 }
 
+std::vector<Device> devices() {
+  std::vector<Device> found;
+  for (Device device : {Device::cpu, Device::simt, Device::cuda}) try {
+      backend(device);
+      found.push_back(device);
+    } catch (const Error&) {
+    }
+  return found;
+}
+
 }  // namespace lem::test

@@ -95,6 +95,9 @@ struct KernelCase {
   bool any_threads = true;  // the same bits for any number of threads; products by BLAS do not promise it
 };
 
+/// The devices that this build and this machine have.
+std::vector<Device> devices();
+
 const std::vector<KernelCase>& kernel_table();
 /// "" or the first thing that is wrong with this call.
 std::string check_kernel(const KernelCase& c, Device device);

@@ -11,17 +11,6 @@
 namespace lem::test {
 namespace {
 
-/// The devices that this build and this machine have.
-std::vector<Device> devices() {
-  std::vector<Device> found;
-  for (Device device : {Device::cpu, Device::simt, Device::cuda}) try {
-      backend(device);
-      found.push_back(device);
-    } catch (const Error&) {
-    }
-  return found;
-}
-
 TEST_CASE("every kernel is in the table", "[kernel]") {
   std::set<std::string> tested;
   for (const KernelCase& c : kernel_table()) tested.insert(c.kernel);

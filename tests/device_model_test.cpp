@@ -1,0 +1,74 @@
+// Whole models on every device that there is: the same training on the CPU and on the device, step by step.
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "tasks/sort_model.h"
+#include "tests/kernel_check.h"
+
+namespace lem::test {
+namespace {
+
+constexpr int kSteps = 3;
+
+/// What three training steps leave behind: losses, and the gradients and weights after each.
+struct Trace {
+  std::vector<double> losses;
+  std::vector<std::vector<real>> grads, weights;
+};
+
+/// Small, but with all that draws: dropout at every place and sticky samples; several segments, the last one short.
+SortOptions small(const std::string& model) {
+  SortOptions o = preset_options("demo", model);
+  o.symbols = 5, o.length = 41, o.width = 12, o.heads = 2, o.ff = 20, o.segment = 16, o.stm = 12;
+  o.N = 10, o.R = 24, o.bins = 16, o.sticky = model == "infinity", o.dropout = .2, o.attention_dropout = .1;
+  o.lambda_kl = 1e-3, o.batch = 3, o.init_std = .1;
+  return o;
+}
+
+Trace train(SortOptions o, Device device) {
+  o.device = name(device);
+  SortModel net(o);
+  Adam adam(net.parameters, adam_options(o));
+  const SortingData data = sorting_data(o, Split::train);
+  Random random{7, uint64_t(1) << 32};
+  Trace trace;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    net.parameters.zero_grad();
+    const BatchResult result = read_documents(*net.model, sorting_batch(data, step * o.batch, o.batch), o.segment,
+                                              {true, &random}, true, o.lambda_kl);
+    trace.losses.push_back(result.loss());
+    trace.grads.push_back(net.parameters.grads().to_vector());
+    adam.step(schedule(o).at(step));
+    trace.weights.push_back(net.parameters.values().to_vector());
+  }
+  return trace;
+}
+
+/// The norm of the difference, relative to that of what is expected.
+double distance(const std::vector<real>& got, const std::vector<real>& expected) {
+  REQUIRE(got.size() == expected.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i)
+    difference += std::pow(double(got[i]) - double(expected[i]), 2), size += std::pow(double(expected[i]), 2);
+  return std::sqrt(difference / size);
+}
+
+TEST_CASE("three steps of training are the same on every device", "[device]") {
+  for (const char* model : {"infinity", "transformer-xl"}) {
+    const Trace expected = train(small(model), Device::cpu);
+    CHECK(expected.losses[0] != expected.losses[2]);
+    for (Device device : devices()) {
+      if (device == Device::cpu) continue;
+      const Trace got = train(small(model), device);
+      for (size_t i = 0; i < kSteps; ++i) {
+        INFO(model << " on " << name(device) << ", step " << i);
+        CHECK(std::abs(got.losses[i] - expected.losses[i]) <= 1e-4 * std::abs(expected.losses[i]));
+        CHECK(distance(got.grads[i], expected.grads[i]) <= 1e-4);
+        CHECK(distance(got.weights[i], expected.weights[i]) <= 1e-4);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lem::test
