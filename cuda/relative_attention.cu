@@ -6,8 +6,8 @@
 // One block makes 64 rows of one head's output. It walks the tiles of 64 keys that its queries see, with a softmax that
 // is kept up to date (online): the tiles beyond the causal end, before the window and before the document are skipped.
 //
-// For each tile of 64 × 64 pairs, 6 · 64² D operations (3 products) and (64 + 64 + 127 + 64) · 4 D bytes out of the
-// second-level cache, q counted twice: 19 operations a byte. Memory itself is read once as long as the cache holds a
+// For each tile of 64 × 64 pairs: 6 · 64² D operations (3 products), and (64 + 64 + 127 + 64) · 4 D bytes of q, k, r
+// and v out of the second-level cache, 19 operations a byte. Memory itself is read once as long as that cache holds a
 // head's k, v and r.
 #include "cuda/relative_attention.h"
 
@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(float* out, float* ls
   float* biases = reinterpret_cast<float*>(biases4);
   const int b = int(blockIdx.x) / s.H, h = int(blockIdx.x) % s.H;
   const int i0 = int(gridDim.y - 1 - blockIdx.y) * kTile;
-  const int64_t stride = int64_t(s.H) * s.D, queries = int64_t(b) * s.T * stride + h * s.D,
-                keys = int64_t(b) * s.K * stride + h * s.D;
+  const int stride = s.H * s.D;
+  const int64_t queries = int64_t(b) * s.T * stride + h * s.D, keys = int64_t(b) * s.K * stride + h * s.D;
   const Rows q{in.q + queries, s.T, stride}, k{in.k + keys, s.K, stride}, v{in.v + keys, s.K, stride},
       r{in.r + h * s.D, s.K, stride};
   load_biases<kD>(biases, in.u, in.w, h, s);

@@ -1,5 +1,5 @@
 // What the forward and the backward of relative attention share (docs/relative-attention.md derives the formulas): who
-// sees whom, how tiles come into shared memory, and the three small products that everything is made of.
+// sees whom, how tiles come into shared memory, and the small products that everything is made of.
 //
 // A block of 256 threads works on tiles of 64 queries × 64 keys. The (64, 64) scores of a tile live in its registers,
 // 16 a thread, and then in shared memory, never in global memory.
@@ -11,8 +11,8 @@
 //                    o_i    += Σ_j a[i,j] z_{j−i+63}
 //
 // The rows come in strips of 16 columns (inner products) or 32 (outer products), so that shared memory does not grow
-// with D: at most 34 KiB, and two blocks share an SM of any GPU where that is 26. While a strip is worked on, the next
-// is on its way from global memory into registers.
+// with D: 26 KiB, or 35 where the second outer product is needed. While a strip is worked on, the next is on its way
+// from global memory into registers. 256 threads: with 4 × 4 scores each they are a tile, and two blocks fill an SM.
 //
 // Convention: every step waits at a barrier before it writes shared memory, none waits after its last read.
 #pragma once
@@ -35,7 +35,8 @@ constexpr int kStripStride = kStrip + 4;  // 8 neighbouring rows of 16 bytes fal
 constexpr int kStripFloats = kTile * kStripStride;
 constexpr int kColumns = 32;  // columns of an outer product at a time
 constexpr int kScoreStride = kTile + 4;
-constexpr int kMaxD = 256;
+constexpr int kMaxD = 128;
+constexpr int64_t kMaxK = 65535 * kTile;  // as many tiles as a grid has rows
 
 // A block's shared memory, in floats, one use after the other:
 //   inner products   x (64), x' (64), y (64), z (127 rows), each of kStripStride
@@ -59,8 +60,8 @@ template <class... Arrays>
 Shape shape_of(const RelativeAttention& s, const Arrays*... arrays) {
   check(s.D <= kMaxD, "[relative_attention] heads are too wide: got D = {}, expected at most {}; use more heads", s.D,
         kMaxD);
-  check(s.K <= INT32_MAX / 4 && s.T <= s.K,
-        "[relative_attention] wrong lengths: got T = {}, K = {}, expected T ≤ K < 2^29", s.T, s.K);
+  check(s.T <= s.K && s.K <= kMaxK, "[relative_attention] wrong lengths: got T = {}, K = {}, expected T ≤ K ≤ {}", s.T,
+        s.K, kMaxK);
   const bool aligned = ((reinterpret_cast<uintptr_t>(arrays) % 16 == 0) && ...);
   return {int(s.B), int(s.T),
           int(s.K), int(s.H),
@@ -79,8 +80,6 @@ void with_width(int D, Launch launch) {
     launch(std::integral_constant<int, 32>{});
   else if (D <= 64)
     launch(std::integral_constant<int, 64>{});
-  else if (D <= 128)
-    launch(std::integral_constant<int, 128>{});
   else
     launch(std::integral_constant<int, kMaxD>{});
 }
@@ -114,10 +113,6 @@ __device__ inline unsigned kept(const Dropout& d, int64_t element) {
 
 // ---- rows from global memory ----
 
-__device__ inline float4 load4(const float* p, int left, bool vector) {
-  if (vector) return *reinterpret_cast<const float4*>(p);
-  return {p[0], left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
-}
 __device__ inline void store4(float* p, float4 x, int left, bool vector) {
   if (vector) {
     *reinterpret_cast<float4*>(p) = x;
@@ -133,7 +128,7 @@ __device__ inline void store4(float* p, float4 x, int left, bool vector) {
 struct Rows {
   const float* data;
   int count;
-  int64_t stride;
+  int stride;
 };
 
 /// What becomes of queries on their way into shared memory: scale · q + bias, the bias in shared memory.
@@ -160,14 +155,12 @@ struct Strip {
   float4 x[kMine];
 
   __device__ void fetch(const Rows& rows, int first, int step, int column, int D, bool vector) {
-#pragma unroll
-    for (int n = 0; n < kMine; ++n) {
-      const int e = int(threadIdx.x) + n * kThreads;
-      const int row = first + step * (e / (kWidth / 4)), d = column + 4 * (e % (kWidth / 4));
-      x[n] = {0, 0, 0, 0};
-      if (e < kFours && row >= 0 && row < rows.count && d < D)
-        x[n] = load4(rows.data + row * rows.stride + d, D - d, vector);
-    }
+    if (vector)  // outside of the loop, so that all loads are under way together
+      each(rows, first, step, column, D, [](const float* p, int) { return *reinterpret_cast<const float4*>(p); });
+    else
+      each(rows, first, step, column, D, [](const float* p, int left) {
+        return float4{p[0], left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
+      });
   }
   template <int kStride>
   __device__ void store(float* to) const {
@@ -183,6 +176,16 @@ struct Strip {
   }
 
  private:
+  template <class Load>
+  __device__ void each(const Rows& rows, int first, int step, int column, int D, Load load) {
+#pragma unroll
+    for (int n = 0; n < kMine; ++n) {
+      const int e = int(threadIdx.x) + n * kThreads;
+      const int row = first + step * (e / (kWidth / 4)), d = column + 4 * (e % (kWidth / 4));
+      const bool inside = e < kFours && row >= 0 && row < rows.count && d < D;
+      x[n] = inside ? load(rows.data + int64_t(row) * rows.stride + d, D - d) : float4{0, 0, 0, 0};
+    }
+  }
   template <int kStride, class F>
   __device__ void put(float* to, F f) const {
 #pragma unroll
@@ -303,7 +306,7 @@ struct Sum {
   float4 x[kD / kColumns][2] = {};
 
   /// The rows of one head, times `factor`. `to`: the head's row 0; only rows below `count` are written.
-  __device__ void store(float* to, int64_t stride, int first, int count, float factor0, float factor1,
+  __device__ void store(float* to, int stride, int first, int count, float factor0, float factor1,
                         const Shape& s) const {
 #pragma unroll
     for (int n = 0; n < kD / kColumns; ++n) {
@@ -313,7 +316,7 @@ struct Sum {
         const int row = first + sum_row() + i;
         const float f = i ? factor1 : factor0;
         if (row < count && d < s.D)
-          store4(to + row * stride + d, {x[n][i].x * f, x[n][i].y * f, x[n][i].z * f, x[n][i].w * f}, s.D - d,
+          store4(to + int64_t(row) * stride + d, {x[n][i].x * f, x[n][i].y * f, x[n][i].z * f, x[n][i].w * f}, s.D - d,
                  s.vector);
       }
     }

@@ -30,15 +30,15 @@ struct Inputs {
 
 /// One head of one batch row: its rows of all arrays.
 struct Head {
-  int b, h;
-  int64_t stride, queries, keys;  // where its slices of (B, T, H·D) and (B, K, H·D) arrays begin
+  int b, h, stride;
+  int64_t queries, keys;  // where its slices of (B, T, H·D) and (B, K, H·D) arrays begin
   Rows dout, q, k, v, r;
   const float *lse, *delta;
   Sight sight;
   __device__ Head(const Inputs& in, const Shape& s)
       : b(int(blockIdx.x) / s.H),
         h(int(blockIdx.x) % s.H),
-        stride(int64_t(s.H) * s.D),
+        stride(s.H * s.D),
         queries(int64_t(b) * s.T * stride + h * s.D),
         keys(int64_t(b) * s.K * stride + h * s.D),
         dout{in.dout + queries, s.T, stride},
@@ -65,9 +65,10 @@ struct Pairs {
   }
 };
 
-/// A block's shared memory, whose parts the compiler must place: what comes first is described in relative_attention.h.
+/// A block's shared memory.
 struct Shared {
-  float *memory, *biases;
+  float* memory;   // the tiles: relative_attention.h
+  float* biases;   // scale · u, scale · w
   unsigned* keep;  // (64, 4): which of 16 neighbouring pairs dropout keeps
 };
 
@@ -241,7 +242,7 @@ __global__ void __launch_bounds__(kThreads) distance_kernel(float* parts, Inputs
 
   // The queries whose key at one of these distances, n − (T−1) + i, is at least `first`. All of them see it unless it
   // stands before the window, which depends on the distance alone.
-  const int begin = max(0, s.T - n1 + head.sight.first);
+  const int begin = max(0, s.T - n1 + min(head.sight.first, s.K));
   const int end = s.window > 0 && n1 <= s.K - s.window ? 0 : s.T;
   Sum<kD> to_r;
   for (int i0 = begin; i0 < end; i0 += kTile) {

@@ -129,20 +129,20 @@ void on_devices(const Inputs& x) {
 }  // namespace
 
 TEST_CASE("relative attention in CUDA equals the oracle at awkward sizes", "[relative_attention][device]") {
-  const int64_t T = GENERATE(1, 63, 64, 65), before = GENERATE(0, 1, 70), D = GENERATE(1, 16, 18, 33);
+  const int64_t T = GENERATE(1, 64, 65), before = GENERATE(0, 1, 70), D = GENERATE(1, 18, 33);
   on_devices(random_inputs({.B = 2, .T = T, .K = T + before, .H = 1 + D % 3, .D = D}));
 }
 
 TEST_CASE("relative attention in CUDA equals the oracle for wide heads", "[relative_attention][device]") {
-  const int64_t D = GENERATE(64, 65, 127, 128, 256);
+  const int64_t D = GENERATE(64, 65, 128);
   on_devices(random_inputs({.B = 1, .T = 70, .K = 100, .H = 1, .D = D}));
 }
 
 TEST_CASE("relative attention in CUDA equals the oracle with every option", "[relative_attention][device]") {
-  const int64_t T = GENERATE(20, 130), before = GENERATE(0, 33, 200), window = GENERATE(0, 1, 17, 64, 100000);
+  const int64_t T = GENERATE(20, 130), before = GENERATE(0, 150), window = GENERATE(0, 1, 64, 100000);
   const real p = GENERATE(real(0), real(.25));
-  const auto first_key = GENERATE(std::vector<int32_t>{}, std::vector<int32_t>{0, 13, 19});
-  on_devices(random_inputs({.B = 3, .T = T, .K = T + before, .H = 2, .D = 6, .window = window, .dropout = {p, {11, 5}}},
+  const auto first_key = GENERATE(std::vector<int32_t>{}, std::vector<int32_t>{80, 13});
+  on_devices(random_inputs({.B = 2, .T = T, .K = T + before, .H = 2, .D = 6, .window = window, .dropout = {p, {11, 5}}},
                            first_key));
 }
 
@@ -151,4 +151,10 @@ TEST_CASE("relative attention in CUDA: queries that see no key, no queries, no b
   on_devices(random_inputs({.B = 2, .T = 0, .K = 9, .H = 2, .D = 3}));
   on_devices(random_inputs({.B = 2, .T = 0, .K = 0, .H = 2, .D = 3}));
   on_devices(random_inputs({.B = 0, .T = 4, .K = 6, .H = 2, .D = 3}));
+}
+
+TEST_CASE("relative attention in CUDA says which heads are too wide for it", "[relative_attention][device]") {
+  if (!simt::backend()) return;
+  CHECK_THROWS_WITH(expect_agreement(Device::simt, random_inputs({.B = 1, .T = 2, .K = 2, .H = 1, .D = 129})),
+                    Catch::Contains("got D = 129, expected at most 128"));
 }
