@@ -152,9 +152,11 @@ template <>
 class Expect<BasisKind::rectangle, DensityKind::gaussian> {
  public:
   __device__ Expect(float mu, float sigma2) : mu_(mu), inverse_(1 / sqrtf(sigma2)) {}
-  __device__ Expectation operator()(float lo, float hi) const {
+  __device__ Expectation operator()(float lo, float hi) const { return (*this)(lo, hi, hi - lo); }
+  /// The width by itself, where the edges are rounded.
+  __device__ Expectation operator()(float lo, float hi, float width) const {
     if (!(lo < hi)) return {};
-    const float half = 0.5f * (hi - lo) * inverse_;
+    const float half = 0.5f * width * inverse_;
     float mass = 0, slope = 0, bend = 0;  // ΔΦ, Δφ, −Δ(uφ)
     if (half <= 0.25f) {
       const float centre = (0.5f * (lo + hi) - mu_) * inverse_;
