@@ -5,9 +5,9 @@
 //   ∂/∂μ E[ψ] = E[ψ'], ∂/∂σ² E[ψ] = ½ E[ψ''] for Gaussians on ℝ; the same with boundary terms on [0, 1];
 //   ∂/∂σ² E[ψ] = a²/(15σ²) E_q[ψ''] for the parabola of half width a.
 //
-// Consumer GPUs do 1 multiplication in double for 32 or 64 in float, so float is used where it keeps 1e-6 of a row's
-// norm: Gaussian and parabola density with Gaussians, waves and rectangles. Forms that lose digits there are replaced
-// by ones that don't, as said with each. In double are
+// Consumer GPUs do 1 multiplication in double for 32 or 64 in float, so float is used where it keeps 1e-6 of the
+// result's norm: Gaussian and parabola density with Gaussians, waves and rectangles. Forms that lose digits there are
+// replaced by ones that don't, as said with each. In double are
 //   powers: their recursions add up rounding over j;
 //   the truncated Gaussian: far tails and boundary terms are differences of large logarithms and of large terms.
 #pragma once
