@@ -22,6 +22,15 @@ constexpr int kDepth = 32;   // terms of the sums in shared memory
 constexpr int kEight = 8;    // functions a thread has
 constexpr int kStride = 68;  // floats between rows in shared memory: a multiple of 4, and 8 rows meet all 32 banks
 
+/// How many blocks an SM must have registers for: several hide the latency of each other's barriers, but the closed
+/// forms in double would spill.
+template <class E>
+constexpr int kBlocks = 2;
+template <BasisKind basis>
+constexpr int kBlocks<Expect<basis, DensityKind::gaussian>> = 3;
+template <BasisKind basis>
+constexpr int kBlocks<Expect<basis, DensityKind::truncated_gaussian>> = 1;
+
 /// to (rows, 64), kStride apart, = from (valid_rows, columns), `stride` apart, with zeros around. A warp reads 32
 /// neighbours of a row.
 __device__ inline void stage(float* to, int rows, const float* from, int64_t stride, int64_t valid_rows,
@@ -72,7 +81,7 @@ __device__ inline int left_of(int64_t n, int64_t from, int most) {
 // r for query t % 64 and functions 8 (t / 64) … + 7 of 32. Shared memory: r and values, 17 KiB. ----
 
 template <class E>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kBlocks<E>)
     forward_kernel(float* z, const float* density, const float* values, BasisView basis, ContinuousAttention s) {
   SHARED(float4, r_tile, [kDepth * kStride / 4]);       // (functions, queries)
   SHARED(float4, values_tile, [kDepth * kStride / 4]);  // (functions, columns)
@@ -104,7 +113,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 // of a query are added in order. Shared memory: dz, values, and each thread's own dr: 34 KiB. ----
 
 template <class E>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<E> < 2 ? 1 : 2)
     density_kernel(float* ddensity, const float* dz, const float* density, const float* values, BasisView basis,
                    ContinuousAttention s) {
   SHARED(float4, dz_tile, [kTile * kStride / 4]);       // (queries, columns)
@@ -158,7 +167,7 @@ __global__ void __launch_bounds__(kThreads)
 // (parts, B, N, C) and are added up by sum_parts_kernel, in order. ----
 
 template <class E>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<E>)
     values_kernel(float* dvalues, const float* dz, const float* density, BasisView basis, ContinuousAttention s,
                   int64_t part_queries) {
   SHARED(float4, r_tile, [kDepth * kStride / 4]);   // (queries, functions)
@@ -221,8 +230,8 @@ void continuous_attention_backward(real* ddensity, real* dvalues, const real* dz
   if (blocks == 0) return;
   // Parts of at least 128 queries, and no more than give 512 blocks; not asked of the GPU, so that the bits are the
   // same on all of them. Without queries there is one part, which writes zeros.
-  constexpr int64_t kPartQueries = 128, kBlocks = 512;
-  const int64_t most = min(ceil_div(s.T, kPartQueries), ceil_div(kBlocks, blocks));
+  constexpr int64_t kPartQueries = 128, kWanted = 512;
+  const int64_t most = min(ceil_div(s.T, kPartQueries), ceil_div(kWanted, blocks));
   const int64_t part_queries = max(int64_t(1), ceil_div(ceil_div(s.T, max(int64_t(1), most)), kDepth)) * kDepth;
   const int64_t parts = max(int64_t(1), ceil_div(s.T, part_queries));
   const Workspace<float> partial(parts > 1 ? parts * n : 0);

@@ -5,9 +5,9 @@
 //   ∂/∂μ E[ψ] = E[ψ'], ∂/∂σ² E[ψ] = ½ E[ψ''] for Gaussians on ℝ; the same with boundary terms on [0, 1];
 //   ∂/∂σ² E[ψ] = a²/(15σ²) E_q[ψ''] for the parabola of half width a.
 //
-// Consumer GPUs do 1 multiplication in double for 32 or 64 in float, so float is used where it keeps 1e-6 of a row's
-// norm: Gaussian and parabola density with Gaussians, waves and rectangles. Forms that lose digits there are replaced
-// by ones that don't, as said with each. In double are
+// Consumer GPUs do 1 multiplication in double for 32 or 64 in float, so float is used where it keeps 1e-6 of the
+// result's norm: Gaussian and parabola density with Gaussians, waves and rectangles. Forms that lose digits there are
+// replaced by ones that don't, as said with each. In double are
 //   powers: their recursions add up rounding over j;
 //   the truncated Gaussian: far tails and boundary terms are differences of large logarithms and of large terms.
 #pragma once
@@ -152,9 +152,11 @@ template <>
 class Expect<BasisKind::rectangle, DensityKind::gaussian> {
  public:
   __device__ Expect(float mu, float sigma2) : mu_(mu), inverse_(1 / sqrtf(sigma2)) {}
-  __device__ Expectation operator()(float lo, float hi) const {
+  __device__ Expectation operator()(float lo, float hi) const { return (*this)(lo, hi, hi - lo); }
+  /// The width by itself, where the edges are rounded.
+  __device__ Expectation operator()(float lo, float hi, float width) const {
     if (!(lo < hi)) return {};
-    const float half = 0.5f * (hi - lo) * inverse_;
+    const float half = 0.5f * width * inverse_;
     float mass = 0, slope = 0, bend = 0;  // ΔΦ, Δφ, −Δ(uφ)
     if (half <= 0.25f) {
       const float centre = (0.5f * (lo + hi) - mu_) * inverse_;

@@ -8,8 +8,8 @@ namespace {
 constexpr int kThreads = 256;
 
 /// Edge k of `bins` equal bins of [0, 1]; the outer two stand a little outside, so that a density on the rim counts.
-__device__ inline float bin_edge(int64_t k, int64_t bins) {
-  return float(k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins));
+__device__ inline double bin_edge(int64_t k, int64_t bins) {
+  return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
 }
 
 /// mass[b, k] = Σ_i Φ((e_{k+1} − μ_i)/σ_i) − Φ((e_k − μ_i)/σ_i): a block has one bin of one row; thread t adds up
@@ -20,11 +20,13 @@ __global__ void __launch_bounds__(kThreads)
     histogram_kernel(float* mass, const float* density, int64_t B, int64_t n, int64_t bins) {
   SHARED(float, partial, [kThreads / kWarp]);
   const int64_t k = blockIdx.x % bins, b = blockIdx.x / bins;
-  const float lo = bin_edge(k, bins), hi = bin_edge(k + 1, bins);
+  const double lo = bin_edge(k, bins), hi = bin_edge(k + 1, bins);
+  const float from = float(lo), to = float(hi), width = float(hi - lo);
   float sum = 0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads)
-    sum +=
-        Expect<BasisKind::rectangle, DensityKind::gaussian>(density[b * n + i], density[(B + b) * n + i])(lo, hi).value;
+  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+    const Expect<BasisKind::rectangle, DensityKind::gaussian> expect(density[b * n + i], density[(B + b) * n + i]);
+    sum += expect(from, to, width).value;
+  }
   sum = block_sum<kThreads>(sum, partial);
   if (threadIdx.x == 0) mass[b * bins + k] = sum < 0 ? 0 : sum;  // NaN passes
 }
