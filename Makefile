@@ -100,6 +100,18 @@ cuda-report:
 	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
 	@for arch in $(CUDA_ARCHS); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
 
+# Kernels alone under the thread sanitizer: it would take the barriers of OpenMP and of the BLAS for races, so that what
+# runs on the CPU comes from the plain build, on one thread.
+PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TASKLIB_SRC) $(LIB_SRC) cuda/absent/cuda.cpp)
+$(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+.PHONY: simt-races
+simt-races: tests
+	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
+	LEM_DEVICE=simt OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
+
 .PHONY: programs tests
 programs: $(TASKS)
 tests: $(OBJ)/tests/run $(TASKS)
@@ -119,6 +131,7 @@ help:
 	@echo "  make cuda          compile every CUDA kernel by nvcc (CUDA_ARCHS=\"75 80 86 89 90 100 120\"); no GPU is needed"
 	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
+	@echo "  make simt-races    every kernel under the thread sanitizer"
 	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
 	@echo "  make format        clang-format every source file"
