@@ -161,8 +161,9 @@ TEST_CASE("devices are parsed by name, and a missing one is named", "[tensor]") 
   for (Device device : {Device::cpu, Device::simt, Device::cuda}) CHECK(parse_device(name(device)) == device);
   CHECK_THROWS_WITH(parse_device("gpu"), "[device] unknown device: got \"gpu\", expected cpu, simt or cuda");
   if (simt::backend() == nullptr)
-    CHECK_THROWS_WITH(zeros({3}, Device::simt), "[device] this build has no simt backend; use --device cpu");
-  if (cuda::backend() == nullptr) CHECK_THROWS_WITH(zeros({3}, Device::cuda), Contains("cuda"));
+    CHECK_THROWS_WITH(zeros({3}, Device::simt), Contains(simt::absence()) && Contains("--device cpu"));
+  if (cuda::backend() == nullptr)
+    CHECK_THROWS_WITH(zeros({3}, Device::cuda), Contains(cuda::absence()) && Contains("cpu does the same"));
 }
 
 }  // namespace

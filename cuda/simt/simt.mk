@@ -1,26 +1,12 @@
-# The interpreter that runs .cu files on the CPU, its tests, and gdb at a kernel's thread. The main Makefile includes this file;
-# alone it is used as `make -f cuda/simt/simt.mk simt-test`.
+# The interpreter that runs .cu files on the CPU, its tests, and gdb at a kernel's thread. The Makefile includes this file.
 #
 #   make simt-test                      build and run the interpreter's tests (SANITIZE=address or thread: under a sanitizer)
 #   make simt-check                     all three ways
 #   make simt-nvcc                      the same test kernels through nvcc, warnings as errors (CUDA_ARCHS="75 120")
 #   make debug-kernel KERNEL=… BLOCK=1,0,0 THREAD=3,0,0 PROGRAM="build/…  arguments"      gdb at that thread's first line
-CXX      ?= g++
-comma    := ,
-REAL     ?= float
-VARIANT  ?= $(if $(DEBUG),debug,release)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
-OBJ      ?= build/$(VARIANT)
-TRIPLET  ?= $(shell $(CXX) -print-multiarch 2>/dev/null)
-ifndef CXXFLAGS
-CXXFLAGS := -std=c++20 $(if $(DEBUG),-O0 -g3,-O3 -march=native -g1) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra \
-            -Werror -I. -isystem /usr/include/$(TRIPLET)/openblas-openmp \
-            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-LDLIBS   := -L/usr/lib/$(TRIPLET)/openblas-openmp -Wl$(comma)-rpath$(comma)/usr/lib/$(TRIPLET)/openblas-openmp -lopenblas -lfmt
-endif
-
 NVCC       ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_HOME  ?= $(if $(NVCC),$(patsubst %/bin/nvcc,%,$(NVCC)),/usr/local/cuda)
-CUDA_ARCHS ?= 75 120
+CUDA_ARCHS ?= 75 80 86 89 90 100 120
 SIMT_CUDA  := -isystem $(CUDA_HOME)/include
 
 # The interpreter is never instrumented itself, but it must know by what the kernels are.
@@ -63,9 +49,9 @@ $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted $(OBJ)/tests/simt/speed:
 
 .PHONY: simt-test simt-check simt-nvcc simt-speed debug-kernel
 simt-test: $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted
-	$(OBJ)/tests/simt/run
+	@LEM_TEST_COUNTS=$(COUNTS) $(OBJ)/tests/simt/run
 
-SIMT_MAKE := $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+SIMT_MAKE := $(MAKE) --no-print-directory -j$(JOBS)
 simt-check:
 	+@$(SIMT_MAKE) simt-test SANITIZE=
 	+@$(SIMT_MAKE) simt-test SANITIZE=address
