@@ -128,6 +128,7 @@ help:
 	@echo "  make test          build and run all tests, in float and in double"
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
 	@echo "  make bench         time kernels and training steps, against PyTorch if PYTHON=… has it (BENCH_FLAGS=--quick)"
+	@echo "                     DEVICE=cuda: the GPU, every kernel checked against the CPU first; DEVICE=simt: in miniature"
 	@echo "  make cuda          compile every CUDA kernel by nvcc (CUDA_ARCHS=\"75 120\": for these alone); no GPU is needed"
 	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
@@ -167,9 +168,15 @@ run-tests: tests
 
 # OpenBLAS may be held to another machine's kernel by these two variables; no contestant is, here.
 PYTHON ?= python3
+DEVICE ?= cpu
 bench: setup
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)/bench
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OMP_WAIT_POLICY=PASSIVE $(BIN)/bench --python $(PYTHON) $(BENCH_FLAGS)
+ifneq ($(DEVICE),cpu)
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@echo "checking every kernel and whole models on $(DEVICE) against the CPU"
+	@LEM_DEVICE=$(DEVICE) $(OBJ)/tests/run "kernels compute*,[device]"
+endif
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OMP_WAIT_POLICY=PASSIVE $(BIN)/bench --device $(DEVICE) --python $(PYTHON) $(BENCH_FLAGS)
 
 parity: setup
 	@$(MAKE) --no-print-directory -j$(JOBS) tests

@@ -1,8 +1,5 @@
 // Each important kernel at a preset's sizes, with the operations it must do or the bytes it must move.
-#include <cblas.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -15,29 +12,31 @@
 namespace lem {
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-Tensor normal(const Shape& shape, double scale = 1) {
+Tensor normal(Device device, const Shape& shape) {
   static uint64_t streams = 0;
   const Stream stream{7, streams++};
   std::vector<real> x(static_cast<size_t>(shape.numel()));
-  for (size_t i = 0; i < x.size(); ++i) x[i] = real(scale * stream.normal(i));
-  return Tensor::from(x, shape);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = real(stream.normal(i));
+  return Tensor::from(x, shape, device);
 }
 
 /// Collects timings; skips what the filter leaves out before anything is allocated.
 struct Suite {
+  Device device;
   std::string filter;
   int repeats;
-  std::vector<KernelTiming> timings;
-  const Kernels& k = on(Device::cpu);
+  std::vector<KernelTiming> timings{};
+  const Kernels& k = on(device);
+
+  Tensor empty(const Shape& shape) const { return Tensor(shape, device); }
+  Tensor normal(const Shape& shape) const { return lem::normal(device, shape); }
 
   bool wants(const std::string& name) const { return name.find(filter) != std::string::npos; }
   void flops(const std::string& name, const std::string& size, double work, const std::function<void()>& call) {
-    if (wants(name)) timings.push_back({name, size, time_of(call, repeats), work, false});
+    if (wants(name)) timings.push_back({name, size, time_of(device, call, repeats), work, false});
   }
   void bytes(const std::string& name, const std::string& size, double floats, const std::function<void()>& call) {
-    if (wants(name)) timings.push_back({name, size, time_of(call, repeats), floats * sizeof(real), true});
+    if (wants(name)) timings.push_back({name, size, time_of(device, call, repeats), floats * sizeof(real), true});
   }
 };
 
@@ -47,9 +46,9 @@ struct Sizes {
 
 void products(Suite& s, const Sizes& z) {
   if (!s.wants("gemm")) return;
-  const Tensor x = normal({z.rows, z.C}), W = normal({z.C, z.C}), y({z.rows, z.C}, Device::cpu),
-               dW({z.C, z.C}, Device::cpu);
-  const Tensor G = normal({z.T, z.N}), coeffs({z.B, z.N, z.C}, Device::cpu);
+  const Tensor x = s.normal({z.rows, z.C}), W = s.normal({z.C, z.C}), y({z.rows, z.C}, s.device),
+               dW({z.C, z.C}, s.device);
+  const Tensor G = s.normal({z.T, z.N}), coeffs({z.B, z.N, z.C}, s.device);
   const double work = 2.0 * double(z.rows) * double(z.C) * double(z.C);
   s.flops("gemm x W", fmt::format("{}×{}×{}", z.rows, z.C, z.C), work, [&] {
     s.k.gemm(y.data(), x.data(), W.data(), {.m = z.rows, .n = z.C, .k = z.C, .lda = z.C, .ldb = z.C, .ldc = z.C});
@@ -77,11 +76,12 @@ void products(Suite& s, const Sizes& z) {
 void attention(Suite& s, const Sizes& z, int64_t K) {
   if (!s.wants("relative_attention")) return;
   const RelativeAttention a{.B = z.B, .T = z.T, .K = K, .H = z.H, .D = z.D, .scale = real(1 / std::sqrt(double(z.D)))};
-  const Tensor q = normal({z.B, z.T, z.C}), k = normal({z.B, K, z.C}), v = normal({z.B, K, z.C}), r = normal({K, z.C});
-  const Tensor u = normal({z.H, z.D}), w = normal({z.H, z.D}), out({z.B, z.T, z.C}, Device::cpu),
-               lse({z.B, z.H, z.T}, Device::cpu);
+  const Tensor q = s.normal({z.B, z.T, z.C}), k = s.normal({z.B, K, z.C}), v = s.normal({z.B, K, z.C}),
+               r = s.normal({K, z.C});
+  const Tensor u = s.normal({z.H, z.D}), w = s.normal({z.H, z.D}), out({z.B, z.T, z.C}, s.device),
+               lse({z.B, z.H, z.T}, s.device);
   const Tensor dq = q.clone(), dk = k.clone(), dv = v.clone(), dr = r.clone(), du = u.clone(), dw = w.clone(),
-               dout = normal(q.shape());
+               dout = s.normal(q.shape());
   // content, position and values: 3 products over the visible pairs; twice that back
   const double work = 3 * 2 * double(z.B * z.C) * causal_pairs(double(z.T), double(K));
   const std::string size = fmt::format("T {} K {} H {} D {}", z.T, K, z.H, z.D);
@@ -98,10 +98,10 @@ void attention(Suite& s, const Sizes& z, int64_t K) {
 
 void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
   const int64_t n = z.B * z.H * z.T;
-  const Tensor scores = normal({2, z.B, z.H, z.T}), p(scores.shape(), Device::cpu), dp(scores.shape(), Device::cpu);
+  const Tensor scores = s.normal({2, z.B, z.H, z.T}), p(scores.shape(), s.device), dp(scores.shape(), s.device);
   s.k.density_forward(p.data(), scores.data(), real(1e-6), n);
-  const Tensor values = normal({z.B, z.N, z.C}), dvalues = values.clone(), q = normal({z.B, z.T, z.C}), out = q.clone(),
-               keys = normal({z.B, 2, z.C});
+  const Tensor values = s.normal({z.B, z.N, z.C}), dvalues = values.clone(), q = s.normal({z.B, z.T, z.C}),
+               out = q.clone(), keys = s.normal({z.B, 2, z.C});
   const ContinuousAttention a{.B = z.B, .T = z.T, .H = z.H, .D = z.D};
   const std::string size = fmt::format("T {} N {} H {} D {}", z.T, z.N, z.H, z.D);
   const double work = 2.0 * double(z.B * z.T * z.C) * double(z.N);
@@ -117,8 +117,8 @@ void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
           [&] { s.k.density_forward(p.data(), scores.data(), real(1e-6), n); });
   s.bytes("kl forward", fmt::format("{}", n), 2 * nd,
           [&] { s.k.kl_forward(dp.data(), p.data(), real(.05), 0, false, z.B, z.H * z.T); });
-  const Tensor mass({z.B, 128}, Device::cpu), points({z.B, z.R}, Device::cpu), psi({z.B * z.R, z.N}, Device::cpu);
-  const Tokens fallbacks({z.B}, Device::cpu);
+  const Tensor mass({z.B, 128}, s.device), points({z.B, z.R}, s.device), psi({z.B * z.R, z.N}, s.device);
+  const Tokens fallbacks({z.B}, s.device);
   s.bytes("sticky_histogram", fmt::format("{} densities, 128 bins", n), 2 * nd,
           [&] { s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128); });
   s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128);
@@ -131,10 +131,9 @@ void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
 }
 
 void rows(Suite& s, const Sizes& z, real dropout_rate) {
-  const Tensor x = normal({z.rows, z.C}), b = normal({z.C}), y = x.clone(), d = x.clone(), z2 = x.clone(),
+  const Tensor x = s.normal({z.rows, z.C}), b = s.normal({z.C}), y = x.clone(), d = x.clone(), z2 = x.clone(),
                sum = x.clone();
-  const Tensor mean({z.rows}, Device::cpu), rstd({z.rows}, Device::cpu), db = b.clone(), dg = b.clone(),
-                                                                         dbeta = b.clone();
+  const Tensor mean({z.rows}, s.device), rstd({z.rows}, s.device), db = b.clone(), dg = b.clone(), dbeta = b.clone();
   const Dropout dropout{dropout_rate, {1, 2}};
   const double n = double(x.numel());
   const std::string size = fmt::format("{} × {}, dropout {:g}", z.rows, z.C, dropout_rate);
@@ -158,8 +157,8 @@ void rows(Suite& s, const Sizes& z, real dropout_rate) {
   std::vector<int32_t> ids(static_cast<size_t>(z.rows));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(Stream{3, 4}.bits(i) % uint64_t(z.V));
   const Tokens tokens = Tokens::from(ids, {z.rows});
-  const Tensor table = normal({z.V, z.C}), dtable = table.clone(), logits = normal({z.rows, z.V}),
-               dlogits = logits.clone(), one = full({1}, 1, Device::cpu);
+  const Tensor table = s.normal({z.V, z.C}), dtable = table.clone(), logits = s.normal({z.rows, z.V}),
+               dlogits = logits.clone(), one = full({1}, 1, s.device);
   s.bytes("embedding forward", fmt::format("{} × {}", z.rows, z.C), n,
           [&] { s.k.embedding_forward(y.data(), tokens.data(), table.data(), 1, z.rows, z.C); });
   s.bytes("embedding backward", fmt::format("{} × {}", z.rows, z.C), n,
@@ -174,8 +173,8 @@ void rows(Suite& s, const Sizes& z, real dropout_rate) {
 void optimiser(Suite& s, const SortOptions& o) {
   if (!s.wants("adam")) return;
   const SortModel net(o);
-  const Tensor &p = net.parameters.values(), &g = net.parameters.grads(), m = zeros(p.shape(), Device::cpu),
-               v = m.clone(), squares = full({1}, 1, Device::cpu);
+  const Tensor &p = net.parameters.values(), &g = net.parameters.grads(), m = zeros(p.shape(), s.device), v = m.clone(),
+               squares = full({1}, 1, s.device);
   const AdamStep step{.lr = real(1e-4),
                       .beta1 = real(.9),
                       .beta2 = real(.999),
@@ -190,45 +189,64 @@ void optimiser(Suite& s, const SortOptions& o) {
 
 }  // namespace
 
-double time_of(const std::function<void()>& call, int repeats) {
-  call();
+double time_of(Device device, const std::function<void()>& call, int repeats) {
+  const Backend& backend = lem::backend(device);
+  const auto measure = [&](int calls) {
+    backend.start_clock();
+    for (int i = 0; i < calls; ++i) call();
+    return backend.stop_clock() / calls;
+  };
+  measure(1);
+  // An event's clock ticks every half microsecond: a GPU is timed over 100 of them or more.
+  const int calls = device == Device::cuda ? int(std::clamp(1e-4 / measure(1), 1.0, 100.0)) : 1;
+  const double enough = device == Device::simt ? 0 : .25;  // an interpreter's times tell nothing
   std::vector<double> seconds;
-  for (double total = 0; int(seconds.size()) < repeats || (total < .25 && seconds.size() < 1000);) {
-    const double start = now();
-    call();
-    seconds.push_back(now() - start);
-    total += seconds.back();
+  for (double total = 0; int(seconds.size()) < repeats || (total < enough && seconds.size() < 1000);) {
+    seconds.push_back(measure(calls));
+    total += seconds.back() * calls;
   }
   std::nth_element(seconds.begin(), seconds.begin() + int64_t(seconds.size() / 2), seconds.end());
   return seconds[seconds.size() / 2];
 }
 
-Limits measure_limits() {
+Limits measure_limits(Device device) {
+  const std::vector<int64_t> sizes = device == Device::cpu    ? std::vector<int64_t>{1024, 2048}
+                                     : device == Device::simt ? std::vector<int64_t>{64}
+                                                              : std::vector<int64_t>{4096, 8192};
   Limits limits{0, 0};
-  for (int64_t n : {1024, 2048}) {
-    const Tensor a = normal({n, n}), b = normal({n, n}), c({n, n}, Device::cpu);
+  for (int64_t n : sizes) {
+    const Tensor a = full({n, n}, real(1.5), device), b = full({n, n}, real(.5), device), c({n, n}, device);
     const double seconds = time_of(
-        [&] {
-          on(Device::cpu).gemm(c.data(), a.data(), b.data(), {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n});
-        },
+        device,
+        [&] { on(device).gemm(c.data(), a.data(), b.data(), {.m = n, .n = n, .k = n, .lda = n, .ldb = n, .ldc = n}); },
         7);
     limits.gflops = std::max(limits.gflops, 2.0 * double(n) * double(n) * double(n) / seconds * 1e-9);
   }
-  const Tensor from = zeros({64 << 20}, Device::cpu), to = from.clone();
-  const double seconds = time_of([&] { on(Device::cpu).scale(to.data(), 1, from.data(), from.numel()); }, 5);
+  const Tensor from = zeros({device == Device::simt ? 1 << 16 : 64 << 20}, device), to = from.clone();
+  const double seconds = time_of(
+      device, [&] { on(device).scale(to.data(), 1, from.data(), from.numel()); }, 5);
   limits.gigabytes = 2 * double(from.numel()) * sizeof(real) / seconds * 1e-9;
   return limits;
 }
 
-std::vector<KernelTiming> time_kernels(const std::string& preset, const std::string& filter, int repeats) {
-  const SortOptions o = preset_options(preset, "infinity");
+SortOptions bench_options(const std::string& preset, const std::string& model, Device device) {
+  SortOptions o = preset_options(preset == "tiny" ? "demo" : preset, model);
+  o.preset = preset, o.device = name(device);
+  if (preset == "tiny") {
+    o.symbols = 5, o.length = 41, o.width = 16, o.heads = 2, o.ff = 20, o.segment = 16, o.stm = 12;
+    o.N = 10, o.R = 24, o.bins = 16, o.dropout = .1, o.batch = 2;
+  }
+  return o;
+}
+
+std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& filter, int repeats) {
   const Sizes z{o.batch,           o.segment, o.width, o.ff,          o.heads,
                 o.width / o.heads, o.N,       o.R,     o.symbols + 2, o.batch * o.segment};
   const Basis basis = make_basis(BasisKind::gaussian, o.N, o.widths);
-  const auto upload = [](const std::vector<double>& x) {
-    return Tensor::from(std::vector<real>(x.begin(), x.end()), {int64_t(x.size())});
+  Suite s{parse_device(o.device.c_str()), filter, repeats};
+  const auto upload = [&](const std::vector<double>& x) {
+    return Tensor::from(std::vector<real>(x.begin(), x.end()), {int64_t(x.size())}, s.device);
   };
-  Suite s{filter, repeats, {}};
   products(s, z);
   attention(s, z, o.segment);
   attention(s, z, o.segment + o.stm);

@@ -13,15 +13,15 @@ using nlohmann::ordered_json;
 
 namespace {
 
-ordered_json run_kernels(const std::string& preset, const std::string& filter, int repeats, const Limits& limits) {
-  fmt::print("\n{:<32} {:<26} {:>10} {:>14} {:>9}\n", "kernels at " + preset, "size", "ms", "rate", "of limit");
+ordered_json run_kernels(const SortOptions& o, const std::string& filter, int repeats, const Limits& limits) {
+  fmt::print("\n{:<32} {:<26} {:>10} {:>14} {:>9}\n", "kernels at " + o.preset, "size", "ms", "rate", "of limit");
   ordered_json rows = ordered_json::array();
-  for (const KernelTiming& t : time_kernels(preset, filter, repeats)) {
+  for (const KernelTiming& t : time_kernels(o, filter, repeats)) {
     const char* unit = t.bytes ? "GB/s" : "GFLOP/s";
     fmt::print("{:<32} {:<26} {:>10.3f} {:>6.1f} {:<7} {:>7.0f} %\n", t.name, t.size, 1e3 * t.seconds, t.rate(), unit,
                100 * t.share(limits));
     std::fflush(stdout);
-    rows.push_back({{"preset", preset},
+    rows.push_back({{"preset", o.preset},
                     {"name", t.name},
                     {"size", t.size},
                     {"seconds", t.seconds},
@@ -56,18 +56,37 @@ void print_step(const std::string& name, const ordered_json& s) {
   fmt::print("\n");
 }
 
+/// One step of ours and, unless `twins` is false, of both twins.
+ordered_json run_step(const SortOptions& o, int steps, const std::string& python, bool twins, const Limits& limits) {
+  ordered_json step = time_step(o, steps, limits);
+  for (const bool rewritten : {false, true}) {
+    const std::string prefix = rewritten ? "rewritten_" : "";
+    const nlohmann::json twin = twins ? time_twin(python, o, steps, rewritten) : nlohmann::json();
+    const bool has = twin.is_object();
+    step[prefix + "twin_seconds"] = has ? twin["seconds"] : nlohmann::json();
+    step[prefix + "ratio"] =
+        has ? nlohmann::json(twin["seconds"].get<double>() / step["seconds"].get<double>()) : nlohmann::json();
+    step[prefix + "twin"] = twin;
+  }
+  return step;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{
-      "Times kernels and training steps: shares of this machine's own SGEMM rate and copy bandwidth, and the ratio to "
+      "Times kernels and training steps: shares of this device's own SGEMM rate and copy bandwidth, and the ratio to "
       "the same model in\n"
-      "PyTorch, all in one run. `make bench` runs it with OpenBLAS free to choose its kernel."};
+      "PyTorch, all in one run. `make bench` runs it with OpenBLAS free to choose its kernel; `make bench DEVICE=cuda` "
+      "first checks\n"
+      "every kernel of the device against the CPU's."};
   bool quick = false, no_twin = false;
-  std::string python = "python3", filter, json = "build/bench.json";
+  std::string python = "python3", filter, json = "build/bench.json", device_name = "cpu";
   int steps = 3;
   int64_t threads = 0;
-  app.add_flag("--quick", quick, "the demo's sizes alone, few repeats: to see that it works");
+  app.add_option("--device", device_name, "cpu, cuda, or simt, which runs CUDA kernels on the CPU in miniature")
+      ->capture_default_str();
+  app.add_flag("--quick", quick, "small sizes alone, few repeats: to see that it works");
   app.add_flag("--no-twin", no_twin, "leave PyTorch out");
   app.add_option("--python", python, "a python that has PyTorch")->capture_default_str();
   app.add_option("--filter", filter, "only kernels whose name contains this");
@@ -77,33 +96,33 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     use_threads(threads);
-    const Limits limits = measure_limits();
-    fmt::print("this machine: SGEMM {:.0f} GFLOP/s, copy {:.1f} GB/s\n", limits.gflops, limits.gigabytes);
-    ordered_json report = {{"sgemm_gflops", limits.gflops},
+    const Device device = parse_device(device_name.c_str());
+    const Limits limits = measure_limits(device);
+    fmt::print("this {}: SGEMM {:.0f} GFLOP/s, copy {:.1f} GB/s\n", device == Device::cuda ? "GPU" : "machine",
+               limits.gflops, limits.gigabytes);
+    // What is timed where: kernels at the presets' sizes, and a step of those that take long enough to matter.
+    using Presets = std::vector<std::string>;
+    const Presets kernels = device == Device::simt ? Presets{"tiny"}
+                            : quick                ? Presets{"demo"}
+                                                   : Presets{"demo", "paper-4000"};
+    const Presets trained = device == Device::cpu && !quick ? Presets{"paper-4000"} : kernels;
+    const bool small = quick || device == Device::simt;
+
+    ordered_json report = {{"device", device_name},
+                           {"sgemm_gflops", limits.gflops},
                            {"copy_gbs", limits.gigabytes},
                            {"kernels", ordered_json::array()},
                            {"steps", ordered_json::object()}};
-    for (const char* preset : {"demo", "paper-4000"})
-      if (!quick || std::string(preset) == "demo")
-        for (const auto& row : run_kernels(preset, filter, quick ? 3 : 7, limits)) report["kernels"].push_back(row);
-
-    const std::string preset = quick ? "demo" : "paper-4000";
-    for (const char* model : {"infinity", "transformer-xl"}) {
-      const std::string name = std::string(model) == "infinity" ? preset : preset + "-transformer-xl";
-      ordered_json step = time_step(preset, model, steps, measure_limits());
-      for (const bool rewritten : {false, true}) {
-        const std::string prefix = rewritten ? "rewritten_" : "";
-        const nlohmann::json twin =
-            no_twin || quick ? nlohmann::json() : time_twin(python, preset, model, steps, rewritten);
-        const bool has = twin.is_object();
-        step[prefix + "twin_seconds"] = has ? twin["seconds"] : nlohmann::json();
-        step[prefix + "ratio"] =
-            has ? nlohmann::json(twin["seconds"].get<double>() / step["seconds"].get<double>()) : nlohmann::json();
-        step[prefix + "twin"] = twin;
+    for (const std::string& preset : kernels)
+      for (const auto& row : run_kernels(bench_options(preset, "infinity", device), filter, small ? 3 : 7, limits))
+        report["kernels"].push_back(row);
+    for (const std::string& preset : trained)
+      for (const char* model : {"infinity", "transformer-xl"}) {
+        const std::string name = std::string(model) == "infinity" ? preset : preset + "-transformer-xl";
+        report["steps"][name] =
+            run_step(bench_options(preset, model, device), steps, python, !no_twin && !small, measure_limits(device));
+        print_step(name, report["steps"][name]);
       }
-      print_step(name, step);
-      report["steps"][name] = std::move(step);
-    }
     make_folder(parent_folder(json));
     write_text(json, report.dump(2) + "\n");
     fmt::print("\nall figures: {}\n", json);

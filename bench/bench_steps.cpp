@@ -26,10 +26,7 @@ double wall() { return std::chrono::duration<double>(std::chrono::steady_clock::
 double processor() { return double(std::clock()) / CLOCKS_PER_SEC; }
 
 /// Starts the peak of resident memory anew, and reads it (Linux).
-void reset_peak_resident() {
-  pool_trim(Device::cpu);
-  std::ofstream("/proc/self/clear_refs") << "5";
-}
+void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 int64_t peak_resident_mib() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;)
@@ -43,9 +40,10 @@ int64_t peak_resident_mib() {
 
 }  // namespace
 
-nlohmann::ordered_json time_step(const std::string& preset, const std::string& model, int steps, const Limits& limits) {
+nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits) {
+  const Device device = parse_device(o.device.c_str());
+  pool_trim(device);
   reset_peak_resident();
-  const SortOptions o = preset_options(preset, model);
   SortModel net(o);
   Adam adam(net.parameters, adam_options(o));
   const SortingData data = sorting_data(o, Split::train);
@@ -55,8 +53,9 @@ nlohmann::ordered_json time_step(const std::string& preset, const std::string& m
     read_documents(*net.model, sorting_batch(data, i * o.batch, o.batch), o.segment, {true, &random}, true,
                    o.lambda_kl);
     adam.step(schedule(o).at(i));
+    backend(device).synchronize();
   };
-  reset_pool_peak(Device::cpu);
+  reset_pool_peak(device);
   step(0);
   std::vector<double> walls, processors;
   for (int i = 1; i <= steps; ++i) {
@@ -78,21 +77,21 @@ nlohmann::ordered_json time_step(const std::string& preset, const std::string& m
                        {"seconds", times[i].seconds},
                        {"share", times[i].seconds / total}});
   const double useful = useful_flops(o), seconds = median(walls);
+  const int64_t pool_peak_mib = int64_t(pool_counters(device).peak >> 20);
   return {{"seconds", seconds},
           {"cpu_seconds", median(processors)},
           {"useful_gflop", useful * 1e-9},
           {"gflops", useful / seconds * 1e-9},
           {"sgemm_share", useful / seconds * 1e-9 / limits.gflops},
-          {"peak_mib", peak_resident_mib()},
-          {"pool_peak_mib", pool_counters(Device::cpu).peak >> 20},
+          {"peak_mib", device == Device::cuda ? pool_peak_mib : peak_resident_mib()},
+          {"pool_peak_mib", pool_peak_mib},
           {"profile", profile}};
 }
 
-nlohmann::json time_twin(const std::string& python, const std::string& preset, const std::string& model, int steps,
-                         bool rewritten) {
-  const std::string command =
-      fmt::format("{} bench/reference/bench.py --preset {} --model {} --threads {} --steps {} {} 2>/dev/null", python,
-                  preset, model, omp_get_max_threads(), steps, rewritten ? "" : "--plain");
+nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, bool rewritten) {
+  const std::string command = fmt::format(
+      "{} bench/reference/bench.py --preset {} --model {} --device {} --threads {} --steps {} {} 2>/dev/null", python,
+      o.preset, o.model, o.device, omp_get_max_threads(), steps, rewritten ? "" : "--plain");
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return nullptr;
   std::string output;

@@ -90,6 +90,21 @@ void copy(void* dst, const void* src, size_t bytes) {
 }
 void synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
 
+/// Two events of the stopwatch: begin and end.
+cudaEvent_t event(int which) {
+  static cudaEvent_t events[2];
+  if (events[which] == nullptr) CUDA_CHECK(cudaEventCreate(&events[which]));
+  return events[which];
+}
+void start_clock() { CUDA_CHECK(cudaEventRecord(event(0), stream())); }
+double stop_clock() {
+  CUDA_CHECK(cudaEventRecord(event(1), stream()));
+  CUDA_CHECK(cudaEventSynchronize(event(1)));
+  float milliseconds = 0;
+  CUDA_CHECK(cudaEventElapsedTime(&milliseconds, event(0), event(1)));
+  return 1e-3 * double(milliseconds);
+}
+
 /// Why no device can be used, or null.
 const char* missing() {
   int devices = 0;
@@ -108,6 +123,8 @@ const Backend* backend() {
                                 download,
                                 copy,
                                 synchronize,
+                                start_clock,
+                                stop_clock,
                                 {
 #define KERNEL(name, ...) &LEM_DEVICE::name,
 #include "tensor/kernels.h"

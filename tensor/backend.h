@@ -37,6 +37,8 @@ struct Backend {
   void (*download)(void* host, const void* src, size_t bytes);
   void (*copy)(void* dst, const void* src, size_t bytes);
   void (*synchronize)();
+  void (*start_clock)();   // a stopwatch of what the device itself does, by events on its stream
+  double (*stop_clock)();  // seconds since; waits
   Kernels kernels;
 };
 

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -183,6 +184,10 @@ const std::vector<KernelCase>& kernel_table() {
 }
 
 std::vector<Device> devices() {
+  if (const char* only = std::getenv("LEM_DEVICE")) {
+    backend(parse_device(only));  // an error if it is not there
+    return {parse_device(only)};
+  }
   std::vector<Device> found;
   for (Device device : {Device::cpu, Device::simt, Device::cuda}) try {
       backend(device);

@@ -95,7 +95,7 @@ struct KernelCase {
   bool any_threads = true;  // the same bits for any number of threads; products by BLAS do not promise it
 };
 
-/// The devices that this build and this machine have.
+/// The devices that this build and this machine have, or the one that the environment's LEM_DEVICE names.
 std::vector<Device> devices();
 
 const std::vector<KernelCase>& kernel_table();

@@ -35,24 +35,26 @@ import fast_model
 import training
 from model import Config, Model
 
-# tokens in a document: the sequence, a separator, and the 20 symbols in order, which are scored
+# tokens in a document: the sequence, a separator, and the symbols in order, which are scored
 PAPER = dict(vocab=22, layers=3, C=300, H=6, F=300, T=1024, S=1024, N=512, R=512, widths=(0.01, 0.05), tau=0.75,
              lambda_=1.0, dropout=0.1, batch=8)
 PRESETS = {"paper-4000": dict(PAPER, length=4000), "paper-8000": dict(PAPER, length=8000),
            "paper-16000": dict(PAPER, length=16000),
+           "demo": dict(vocab=10, layers=2, C=64, H=4, F=128, T=64, S=64, N=64, R=512, widths=(0.01, 0.05), tau=0.75,
+                        lambda_=1.0, dropout=0.0, batch=16, length=500),
            "tiny": dict(vocab=22, layers=2, C=32, H=4, F=32, T=64, S=64, N=32, R=32, dropout=0.1, batch=2, length=200)}
-STM_OF_TRANSFORMER_XL = {"paper": 2048, "tiny": 128}
-SYMBOLS, SEPARATOR = 20, 20
+STM_OF_TRANSFORMER_XL = {"paper": 2048, "demo": 64, "tiny": 128}
 
 
 def documents(config, length, seed=0):
     """A batch of sorting documents: tokens, targets (B, length + 1 + SYMBOLS)."""
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(SYMBOLS, (config.batch, length), generator=generator)
-    answer = torch.stack([torch.bincount(row, minlength=SYMBOLS).argsort(descending=True) for row in tokens])
-    tokens = torch.cat([tokens, torch.full((config.batch, 1), SEPARATOR), answer], 1)
+    symbols = separator = config.vocab - 2
+    torch.manual_seed(seed)
+    tokens = torch.randint(symbols, (config.batch, length))
+    answer = torch.stack([torch.bincount(row, minlength=symbols).argsort(descending=True) for row in tokens])
+    tokens = torch.cat([tokens, torch.full((config.batch, 1), separator), answer], 1)
     targets = torch.full_like(tokens, -1)
-    targets[:, length:length + SYMBOLS] = answer
+    targets[:, length:length + symbols] = answer
     return tokens, targets
 
 
@@ -83,13 +85,26 @@ def step(model, optimiser, tokens, targets, **options):
     return loss
 
 
-def resident_mib():
-    """Largest memory of this process so far."""
+def peak_mib(device):
+    """Most memory so far: of this process, or of its tensors on a GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
+def now(device):
+    """Seconds, when all work given to the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def measure(arguments):
-    base = resident_mib()                                                   # PyTorch itself, before any tensor
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("[bench] PyTorch finds no GPU: leave out --device cuda")
+    device = arguments.device
+    torch.set_default_device(device)
+    base = peak_mib(device)                                                 # PyTorch itself, before any tensor
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     model, length = build(arguments.model, arguments.preset, arguments.plain, arguments.sticky)
@@ -102,13 +117,13 @@ def measure(arguments):
     step(model, optimiser, tokens, targets, **shortcuts)                    # warm up: operators, allocations
     walls, cpus = [], []
     for _ in range(arguments.steps):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = now(device), time.process_time()
         step(model, optimiser, tokens, targets, **shortcuts)
-        walls.append(time.perf_counter() - wall)
+        walls.append(now(device) - wall)
         cpus.append(time.process_time() - cpu)
     print(json.dumps({
         "preset": arguments.preset, "model": arguments.model, "seconds": round(statistics.median(walls), 4),
-        "steps": arguments.steps, "peak_mib": resident_mib(), "base_mib": base,
+        "steps": arguments.steps, "peak_mib": peak_mib(device), "base_mib": base, "device": device,
         "torch": torch.__version__, "threads": arguments.threads, "fastest": round(min(walls), 4),
         "cpu_seconds": round(statistics.median(cpus), 4), "plain": arguments.plain, "sticky": model.config.sticky,
         "skip_fill": shortcuts.get("skip_fill", False), "skip_unscored": shortcuts.get("skip_unscored", False)}))
@@ -154,6 +169,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="paper-4000")
     parser.add_argument("--model", choices=["infinity", "transformer-xl"], default="infinity")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all processors")
     parser.add_argument("--steps", type=int, default=5, help="timed steps, after one to warm up; default: 5")
     parser.add_argument("--sticky", action="store_true", help="sticky memories")

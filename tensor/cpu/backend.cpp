@@ -1,6 +1,7 @@
 // The table of the CPU's kernels, and its memory.
 #include <sys/mman.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -27,6 +28,10 @@ void copy(void* dst, const void* src, size_t bytes) {
 }
 void synchronize() {}
 
+std::chrono::steady_clock::time_point started;
+void start_clock() { started = std::chrono::steady_clock::now(); }
+double stop_clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); }
+
 }  // namespace
 
 const Backend& backend() {
@@ -37,6 +42,8 @@ const Backend& backend() {
                                 copy,
                                 copy,
                                 synchronize,
+                                start_clock,
+                                stop_clock,
                                 {
 #define KERNEL(name, ...) &cpu::name,
 #include "tensor/kernels.h"
