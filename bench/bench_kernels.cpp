@@ -156,7 +156,7 @@ void rows(Suite& s, const Sizes& z, real dropout_rate) {
           [&] { s.k.sigmoid_gate_forward(y.data(), x.data(), d.data(), x.numel()); });
   std::vector<int32_t> ids(static_cast<size_t>(z.rows));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(Stream{3, 4}.bits(i) % uint64_t(z.V));
-  const Tokens tokens = Tokens::from(ids, {z.rows});
+  const Tokens tokens = Tokens::from(ids, {z.rows}, s.device);
   const Tensor table = s.normal({z.V, z.C}), dtable = table.clone(), logits = s.normal({z.rows, z.V}),
                dlogits = logits.clone(), one = full({1}, 1, s.device);
   s.bytes("embedding forward", fmt::format("{} × {}", z.rows, z.C), n,
