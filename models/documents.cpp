@@ -44,6 +44,7 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   const Device device = model.device();
   BatchResult result;
   result.loss_ = zeros({1}, device), result.kl_ = zeros({1}, device);
+  result.tokens_ = B * n;
   result.scored_ = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
 
   for (int64_t begin = 0; begin < n; begin += T) {

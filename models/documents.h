@@ -24,13 +24,14 @@ class BatchResult {
   /// Σ over the segments that hold targets of the memory's regulariser, not yet times lambda_kl.
   double kl() const { return item(kl_); }
   int64_t scored() const { return scored_; }
+  int64_t tokens() const { return tokens_; }
   /// How many scored tokens the model's first choice got right.
   int64_t correct() const;
 
  private:
   friend BatchResult read_documents(TransformerXL&, const DocumentBatch&, int64_t, const Pass&, bool, double, State*);
   Tensor loss_, kl_;  // (1)
-  int64_t scored_ = 0;
+  int64_t scored_ = 0, tokens_ = 0;
   std::vector<Tokens> predicted_;              // (B, outputs) of each segment that holds targets
   std::vector<std::vector<int32_t>> targets_;  // beside them
 };

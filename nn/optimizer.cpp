@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 namespace lem {
 
@@ -25,11 +26,11 @@ void Adam::step(double lr) {
                    .clip = real(options_.clip)};
   const Tensor& p = parameters_.values();
   const Tensor& g = parameters_.grads();
+  const Tensor before = std::exchange(grad_squares_, Tensor({1}, p.device()));
   on(p.device()).sum_squares(grad_squares_.data(), g.data(), g.numel());
+  on(p.device()).axpy(grad_squares_.data(), 0, before.data(), 1);  // 0 · NaN and 0 · ∞ are NaN, 0 · x is nothing
   on(p.device()).adam(p.data(), m.data(), v.data(), g.data(), grad_squares_.data(), s, p.numel());
 }
-
-double Adam::grad_norm() const { return std::sqrt(item(grad_squares_)); }
 
 ScheduleKind parse_schedule(const std::string& name) {
   if (name == "constant") return ScheduleKind::constant;

@@ -18,10 +18,12 @@ class Adam {
   Adam(const Parameters& parameters, const AdamOptions& options);
 
   /// One step from the gradients in the arena: p ← p − lr · …; see tensor/cpu/adam.cpp. Does not wait for the device.
-  /// If a gradient is not finite the step changes nothing: look at grad_norm().
+  /// If a gradient is not finite the step changes nothing, and neither does any later one: whoever looks at
+  /// grad_squares() some steps later still finds the weights that met it.
   void step(double lr);
-  /// √Σ g² of the last step, before clipping. Waits for the device.
-  double grad_norm() const;
+  /// Σ g² of the last step, before clipping: (1). A tensor of its own for each step; NaN from the first gradient on
+  /// that is not finite.
+  const Tensor& grad_squares() const { return grad_squares_; }
 
   // What a checkpoint holds.
   int64_t steps = 0;
@@ -30,7 +32,7 @@ class Adam {
  private:
   const Parameters& parameters_;
   AdamOptions options_;
-  Tensor grad_squares_;  // (1)
+  Tensor grad_squares_;
 };
 
 enum class ScheduleKind { constant, linear, cosine, inverse_sqrt };

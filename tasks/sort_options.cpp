@@ -114,6 +114,8 @@ OptionTable run_table(SortOptions& o) {
       {"save-every", group, Scope::run, &o.save_every, "steps between checkpoints; 0: only at the end", at_least(0)},
       {"device", group, Scope::run, &o.device, "device", one_of({"cpu", "simt", "cuda"})},
       {"threads", group, Scope::run, &o.threads, "threads; 0: one a core", between(0, 4096)},
+      {"read-every", group, Scope::run, &o.read_every,
+       "steps between looks at the loss, for which a GPU must be waited for; 0: 10 on a GPU, else 1", at_least(0)},
       {"detect-anomaly", group, Scope::run, &o.detect_anomaly, "find the first operation that makes a NaN (slow)",
        anything()},
   };

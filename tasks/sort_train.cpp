@@ -49,10 +49,15 @@ class Trainer {
   }
 
   struct Step {
+    int64_t number;  // 1 for the first
     double loss, accuracy, grad_norm, kl;
     int64_t tokens;
   };
-  Step step();
+  /// Takes a step; does not wait for the device.
+  void step();
+  /// The figures of the steps since the last call: waits for the device. An Error if one of them was not finite.
+  std::vector<Step> read();
+  int64_t unread() const { return int64_t(unread_.size()); }
   void save(const std::string& name) const;
   void restore(const Checkpoint& checkpoint);
 
@@ -61,8 +66,15 @@ class Trainer {
   double best_accuracy = -1, seconds = 0;
 
  private:
+  /// A step whose figures are still on the device, and what it takes to take it again.
+  struct Unread {
+    int64_t steps_before;
+    Random random_before;
+    BatchResult result;
+    Tensor grad_squares;
+  };
   BatchResult gradients(const DocumentBatch& batch);
-  [[noreturn]] void explain_nonfinite(const DocumentBatch& batch, const Random& random_before, double loss);
+  [[noreturn]] void explain_nonfinite(const Unread& step, double loss);
 
   SortOptions o_;
   SortModel net_;
@@ -70,6 +82,7 @@ class Trainer {
   Schedule schedule_;
   SortingData data_;
   Random random_;
+  std::vector<Unread> unread_;
 };
 
 BatchResult Trainer::gradients(const DocumentBatch& batch) {
@@ -77,43 +90,55 @@ BatchResult Trainer::gradients(const DocumentBatch& batch) {
   return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random_}, true, o_.lambda_kl);
 }
 
-Trainer::Step Trainer::step() {
-  const DocumentBatch batch = sorting_batch(data_, steps_done * o_.batch, o_.batch);
+void Trainer::step() {
   const Random random_before = random_;
-  const BatchResult result = gradients(batch);
+  BatchResult result = gradients(sorting_batch(data_, steps_done * o_.batch, o_.batch));
   adam_.step(schedule_.at(steps_done));  // does nothing if a gradient is not finite
-  const Step step{.loss = result.loss(),
-                  .accuracy = double(result.correct()) / double(result.scored()),
-                  .grad_norm = adam_.grad_norm(),
-                  .kl = result.kl(),
-                  .tokens = batch.B * batch.n};
-  if (!std::isfinite(step.loss) || !std::isfinite(step.grad_norm)) explain_nonfinite(batch, random_before, step.loss);
-  ++steps_done;
-  return step;
+  unread_.push_back({steps_done++, random_before, std::move(result), adam_.grad_squares()});
 }
 
-// The optimiser has left the weights alone, so the step can be taken again with every operation under watch.
-void Trainer::explain_nonfinite(const DocumentBatch& batch, const Random& random_before, double loss) {
-  std::string what = "the gradients are too large for their norm to be finite";
-  for (const Parameters::Named& p : net_.parameters.named())
-    if (count_nonfinite(p.grad) > 0) {
-      what = fmt::format("the gradient of {} is not finite", p.name);
-      break;
-    }
-  if (!std::isfinite(loss)) what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
-  std::string origin = "no operation made it when the step was repeated";
-  tape().clear();
-  tape().detect_anomaly = true;
-  random_ = random_before;
-  try {
-    gradients(batch);
-  } catch (const Error& anomaly) {
-    origin = anomaly.what();
+std::vector<Trainer::Step> Trainer::read() {
+  std::vector<Step> steps;
+  for (const Unread& u : std::exchange(unread_, {})) {
+    steps.push_back({.number = u.steps_before + 1,
+                     .loss = u.result.loss(),
+                     .accuracy = double(u.result.correct()) / double(u.result.scored()),
+                     .grad_norm = std::sqrt(item(u.grad_squares)),
+                     .kl = u.result.kl(),
+                     .tokens = u.result.tokens()});
+    if (!std::isfinite(steps.back().loss) || !std::isfinite(steps.back().grad_norm))
+      explain_nonfinite(u, steps.back().loss);
   }
+  return steps;
+}
+
+// The optimiser has left the weights alone since, so the step can be taken again: for its gradients, and then with
+// every operation under watch.
+void Trainer::explain_nonfinite(const Unread& step, double loss) {
+  const DocumentBatch batch = sorting_batch(data_, step.steps_before * o_.batch, o_.batch);
+  std::string what = "the gradients are too large for their norm to be finite";
+  std::string origin = "no operation made it when the step was repeated";
+  for (const bool watched : {false, true}) {
+    tape().clear();
+    tape().detect_anomaly = watched;
+    random_ = step.random_before;
+    try {
+      gradients(batch);
+    } catch (const Error& anomaly) {
+      origin = anomaly.what();
+    }
+    if (watched) break;
+    for (const Parameters::Named& p : net_.parameters.named())
+      if (count_nonfinite(p.grad) > 0) {
+        what = fmt::format("the gradient of {} is not finite", p.name);
+        break;
+      }
+  }
+  if (!std::isfinite(loss)) what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
   fail(
       "[train] step {}: {}. {}. The weights are unchanged since step {}; the last checkpoint in {} is good. Try a "
       "smaller --lr or --clip",
-      steps_done + 1, what, origin, steps_done, o_.out);
+      step.steps_before + 1, what, origin, step.steps_before, o_.out);
 }
 
 void Trainer::save(const std::string& name) const {
@@ -183,22 +208,30 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
   if (!resume) trainer.save("last.safetensors");  // an unwritable folder or a full disk shows now, not after an hour
 
   const auto every = [&](int64_t period) { return period > 0 && trainer.steps_done % period == 0; };
+  // On a GPU the host only queues work: to look at a loss it must wait until all of it is done.
+  const int64_t read_every = o.read_every > 0 ? o.read_every : o.device == "cuda" ? 10 : 1;
+  const auto report = [&] {
+    for (const Trainer::Step& step : trainer.read()) {
+      progress.update(step.number, step.loss, step.accuracy, step.tokens);
+      metrics.append({{"step", step.number},
+                      {"loss", step.loss},
+                      {"accuracy", step.accuracy},
+                      {"grad_norm", step.grad_norm},
+                      {"kl", step.kl},
+                      {"lr", schedule(o).at(step.number - 1)}});
+    }
+  };
   auto start = std::chrono::steady_clock::now();
   const auto save = [&](const char* name) {
+    report();
     trainer.seconds += seconds_since(start);
     start = std::chrono::steady_clock::now();
     metrics.sync();
     trainer.save(name);
   };
   while (trainer.steps_done < o.steps && !interrupted()) {
-    const Trainer::Step step = trainer.step();
-    progress.update(trainer.steps_done, step.loss, step.accuracy, step.tokens);
-    metrics.append({{"step", trainer.steps_done},
-                    {"loss", step.loss},
-                    {"accuracy", step.accuracy},
-                    {"grad_norm", step.grad_norm},
-                    {"kl", step.kl},
-                    {"lr", schedule(o).at(trainer.steps_done - 1)}});
+    trainer.step();
+    if (trainer.unread() >= read_every || every(o.validate_every)) report();
     if (every(o.validate_every)) {
       const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples);
       metrics.append(
