@@ -112,6 +112,12 @@ simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
 	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
 
+# Every kernel again with threads and blocks in other orders: a GPU promises none.
+.PHONY: simt-orders
+simt-orders: tests
+	@for order in reverse random; do echo "threads and blocks in $$order order"; \
+	  LEM_TEST_COUNTS=$(COUNTS) SIMT_ORDER=$$order LEM_DEVICE=simt $(OBJ)/tests/run "kernels compute*" || exit 1; done
+
 .PHONY: programs tests
 programs: $(TASKS)
 tests: $(OBJ)/tests/run $(TASKS)
@@ -133,6 +139,7 @@ help:
 	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
 	@echo "  make simt-races    every kernel under the thread sanitizer"
+	@echo "  make simt-orders   every kernel with its threads and blocks in reverse and in random order"
 	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
 	@echo "  make format        clang-format every source file"

@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) kl[b] = sum / 2;
 }
 
-/// ∂/∂μ = (μ − μ₀)/σ₀² (0 without μ₀), ∂/∂σ² = ½ (1/σ₀² − 1/σ²). A thread has one density: 16 bytes.
+/// ∂/∂μ = (μ − μ₀)/σ₀² (0 without μ₀), ∂/∂σ² = ½ (1/σ₀² − 1/σ²). A thread has one density: 16 bytes, 12 without μ₀.
 __global__ void __launch_bounds__(kThreads)
     kl_backward_kernel(float* ddensity, const float* dkl, const float* density, float inverse, float mu0, bool has_mu0,
                        int64_t B, int64_t n) {
