@@ -107,7 +107,8 @@ std::string KernelCall::compare(const Buffer& b, const std::vector<char>& after)
       if (!unchanged(guard + i * sizeof(T), sizeof(T))) return fmt::format("{}[{}]: written, must not be", b.name, i);
     } else {
       const double d = got == b.expected[i] ? 0 : got - b.expected[i];  // equal infinities differ by nothing
-      difference += d * d, norm += b.expected[i] * b.expected[i];
+      difference += d * d;
+      if (std::isfinite(b.expected[i])) norm += b.expected[i] * b.expected[i];
       if (!(std::abs(d) <= worst_difference)) worst = i, worst_difference = std::abs(d);
     }
   }

@@ -84,6 +84,12 @@ TEST_CASE("a kernel that leaves out, adds where it must write, or computes somet
                c.expect(y, [&](int64_t i) { return x[i]; });
              }),
              Contains("relative error 0.0001"));
+  CHECK_THAT(found_in([](KernelCall& c) {
+               const Reals y = c.output("y", 5);
+               on(c.device).fill(y, 1, 5);
+               c.expect(y, [](int64_t i) { return i == 2 ? -INFINITY : 1; });
+             }),
+             Contains("worst at 2: got 1, expected -inf"));
 }
 
 TEST_CASE("a kernel whose bits change from run to run, or with the threads, is found", "[kernel]") {
