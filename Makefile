@@ -110,7 +110,7 @@ $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
-	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
+	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt LEM_SMALL=1 OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
 
 .PHONY: programs tests
 programs: $(TASKS)

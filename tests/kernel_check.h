@@ -95,7 +95,13 @@ struct KernelCase {
   std::string options;
   std::function<void(KernelCall&)> run;
   bool any_threads = true;  // the same bits for any number of threads; products by BLAS do not promise it
+  bool large = false;       // too large for the thread sanitizer's build
 };
+
+/// The cases from number `first` on are large.
+inline void mark_large(std::vector<KernelCase>& table, size_t first) {
+  for (; first < table.size(); ++first) table[first].large = true;
+}
 
 /// The devices that this build and this machine have.
 std::vector<Device> devices();

@@ -65,7 +65,6 @@ void add_axpy(std::vector<KernelCase>& table, int64_t n) {
 }  // namespace
 
 void add_elementwise_kernels(std::vector<KernelCase>& table) {
-  add_axpy(table, kLarge);
   for (int64_t n : kSizes) {
     const std::string size = fmt::format("n = {}", n);
     table.push_back({"fill", size, [n](KernelCall& c) {
@@ -134,6 +133,9 @@ void add_elementwise_kernels(std::vector<KernelCase>& table) {
         add_bias_act(table, rows, cols, act, p, true);
         add_bias_act(table, rows, cols, act, p, false);
       }
+  const size_t small = table.size();
+  add_axpy(table, kLarge);
+  mark_large(table, small);
 }
 
 // ---- reductions
@@ -179,7 +181,6 @@ void add_reductions(std::vector<KernelCase>& table, int64_t n) {
 
 void add_reduction_kernels(std::vector<KernelCase>& table) {
   for (int64_t n : kSizes) add_reductions(table, n);
-  add_reductions(table, kLarge);
   for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1},
                             {5, 33},
                             {257, 31},
@@ -216,6 +217,9 @@ void add_reduction_kernels(std::vector<KernelCase>& table) {
                        });
                      }});
   }
+  const size_t small = table.size();
+  add_reductions(table, kLarge);
+  mark_large(table, small);
 }
 
 // ---- matrix products
@@ -274,11 +278,13 @@ void add_gemm_kernels(std::vector<KernelCase>& table) {
             add_product(table, g, gap, true);
           }
   // A linear layer's three products: of the demo, and of the paper's width.
+  const size_t small = table.size();
   for (const auto& [m, n, k, batch] : {Size{1024, 64, 64, 1}, {257, 300, 300, 1}, {1000, 32, 31, 1}}) {
     add_product(table, {.m = m, .n = n, .k = k, .lda = 0, .ldb = 0, .ldc = 0}, 0, false);
     add_product(table, {.m = m, .n = k, .k = n, .trans_b = true, .lda = 0, .ldb = 0, .ldc = 0}, 0, false);
     add_product(table, {.m = k, .n = n, .k = m, .trans_a = true, .lda = 0, .ldb = 0, .ldc = 0, .beta = 1}, 0, false);
   }
+  mark_large(table, small);
 }
 
 }  // namespace lem::test
