@@ -110,13 +110,13 @@ $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
-	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
+	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt LEM_SMALL=1 OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
 
 # Every kernel again with threads and blocks in other orders: a GPU promises none.
 .PHONY: simt-orders
 simt-orders: tests
 	@for order in reverse random; do echo "threads and blocks in $$order order"; \
-	  LEM_TEST_COUNTS=$(COUNTS) SIMT_ORDER=$$order LEM_DEVICE=simt $(OBJ)/tests/run "kernels compute*" || exit 1; done
+	  LEM_TEST_COUNTS=$(COUNTS) SIMT_ORDER=$$order LEM_DEVICE=simt LEM_SMALL=1 $(OBJ)/tests/run "kernels compute*" || exit 1; done
 
 .PHONY: programs tests
 programs: $(TASKS)

@@ -7,6 +7,7 @@
 #include "nn/basis.h"
 #include "tensor/backend.h"
 #include "tensor/cpu/expectation.h"
+#include "tests/naive_continuous.h"
 #include "tests/numeric.h"
 
 using namespace lem;
@@ -22,11 +23,6 @@ struct Case {
   DensityKind density;
   int64_t N, B, T, H, D;
   double low, high;  // range of σ²
-};
-
-/// Everything the plain formulas give, in double.
-struct Plain {
-  std::vector<double> z, ddensity, dvalues;
 };
 
 struct Problem {
@@ -53,25 +49,8 @@ struct Problem {
     cpu::continuous_attention_backward(ddensity.data(), dvalues.data(), dz.data(), density.data(), values.data(),
                                        view(), sizes());
   }
-  Plain plain() const {
-    Plain out{std::vector<double>(dz.size()), std::vector<double>(density.size()), std::vector<double>(values.size())};
-    const int64_t n = c.B * c.H * c.T, C = c.H * c.D;
-    std::vector<cpu::Expectation> row(c.N);
-    for (int64_t b = 0; b < c.B; ++b)
-      for (int64_t h = 0; h < c.H; ++h)
-        for (int64_t t = 0; t < c.T; ++t) {
-          const int64_t i = (b * c.H + h) * c.T + t;
-          cpu::expectation_row(row.data(), view(), c.density, density[i], density[n + i]);
-          for (int64_t j = 0; j < c.N; ++j)
-            for (int64_t d = 0; d < c.D; ++d) {
-              const int64_t at_z = (b * c.T + t) * C + h * c.D + d, at_v = (b * c.N + j) * C + h * c.D + d;
-              out.z[at_z] += row[j].value * values[at_v];
-              out.dvalues[at_v] += row[j].value * dz[at_z];
-              out.ddensity[i] += row[j].dmu * dz[at_z] * values[at_v];
-              out.ddensity[n + i] += row[j].dsigma2 * dz[at_z] * values[at_v];
-            }
-        }
-    return out;
+  naive::ContinuousAttentionInputs inputs() const {
+    return {sizes(), view(), {density.begin(), density.end()}, {values.begin(), values.end()}};
   }
 };
 
@@ -95,9 +74,11 @@ TEST_CASE("continuous attention agrees with plain loops", "[continuous]") {
   for (const Case& c : cases) {
     INFO(name(c.basis) << " x " << name(c.density) << ": N " << c.N << ", T " << c.T << ", D " << c.D);
     const Problem problem(c);
-    const Plain expected = problem.plain();
+    const naive::ContinuousAttentionInputs x = problem.inputs();
+    const auto expected = naive::continuous_attention_backward({problem.dz.begin(), problem.dz.end()}, x);
     const double tolerance = kDouble ? 1e-12 : 2e-5;
-    CHECK(relative_error(problem.forward(problem.density, problem.values), expected.z) <= tolerance);
+    CHECK(relative_error(problem.forward(problem.density, problem.values), naive::continuous_attention_forward(x)) <=
+          tolerance);
     Array ddensity, dvalues;
     problem.backward(ddensity, dvalues);
     CHECK(relative_error(dvalues, expected.dvalues) <= tolerance);

@@ -71,15 +71,22 @@ Ints KernelCall::int_output(const char* name, int64_t n) {
 }
 
 void KernelCall::expect(const Reals& y, const std::function<double(int64_t)>& value, double magnitude) {
-  if (!judged_) return;
+  if (!judged) return;
   Buffer& b = buffers_.at(y.index);
   for (int64_t i = 0; i < y.size(); ++i) b.expected.push_back(value(i));
   b.magnitude = magnitude;
 }
 void KernelCall::expect(const Ints& y, const std::function<int32_t(int64_t)>& value) {
-  if (!judged_) return;
+  if (!judged) return;
   Buffer& b = buffers_.at(y.index);
   for (int64_t i = 0; i < y.size(); ++i) b.expected.push_back(value(i));
+}
+void KernelCall::expect(const Reals& y, const std::vector<double>& values, double magnitude) {
+  if (!judged) return;
+  check(int64_t(values.size()) == y.size(), "[expect] {}: got {} values for {} elements", buffers_.at(y.index).name,
+        values.size(), y.size());
+  expect(
+      y, [&](int64_t i) { return values[size_t(i)]; }, magnitude);
 }
 
 // ---- the verdict
@@ -108,7 +115,8 @@ std::string KernelCall::compare(const Buffer& b, const std::vector<char>& after)
       if (!unchanged(guard + i * sizeof(T), sizeof(T))) return fmt::format("{}[{}]: written, must not be", b.name, i);
     } else {
       const double d = got == b.expected[i] ? 0 : got - b.expected[i];  // equal infinities differ by nothing
-      difference += d * d, norm += b.expected[i] * b.expected[i];
+      difference += d * d;
+      if (std::isfinite(b.expected[i])) norm += b.expected[i] * b.expected[i];
       if (!(std::abs(d) <= worst_difference)) worst = i, worst_difference = std::abs(d);
     }
   }
@@ -125,7 +133,7 @@ std::string KernelCall::finish() {
     std::vector<char> after(b.bytes.size());
     backend(device).download(after.data(), b.base, after.size());
     if (b.may_change) output_bytes_.append(after.begin(), after.end());
-    if (judged_ && wrong.empty()) wrong = b.is_real ? compare<real>(b, after) : compare<int32_t>(b, after);
+    if (judged && wrong.empty()) wrong = b.is_real ? compare<real>(b, after) : compare<int32_t>(b, after);
   }
   return wrong;
 }
@@ -177,7 +185,9 @@ const std::vector<KernelCase>& kernel_table() {
     add_reduction_kernels(all);
     add_gemm_kernels(all);
     add_row_kernels(all);
+    add_attention_kernels(all);
     add_memory_kernels(all);
+    add_continuous_kernels(all);
     return all;
   }();
   return table;

@@ -31,6 +31,7 @@ struct Array {
 
   operator T*() const { return data; }
   int64_t size() const { return int64_t(before->size()); }
+  std::vector<double> doubles() const { return {before->begin(), before->end()}; }
   /// The element before the call.
   auto operator[](int64_t i) const {
     return static_cast<std::conditional_t<std::is_same_v<T, real>, double, T>>((*before)[size_t(i)]);
@@ -44,7 +45,7 @@ class KernelCall {
   /// `guard` elements stand before and behind each array; 16 keep the alignment that the pool gives. A call that is
   /// not judged only hands out its bytes.
   explicit KernelCall(Device device, int64_t guard = 16, bool judged = true)
-      : device(device), guard_(guard), judged_(judged) {}
+      : device(device), judged(judged), guard_(guard) {}
   ~KernelCall();
   KernelCall(const KernelCall&) = delete;
 
@@ -59,6 +60,7 @@ class KernelCall {
   /// relative to where that is more than the result.
   void expect(const Reals& y, const std::function<double(int64_t)>& value, double magnitude = 0);
   void expect(const Ints& y, const std::function<int32_t(int64_t)>& value);
+  void expect(const Reals& y, const std::vector<double>& values, double magnitude = 0);
 
   /// The first thing that is wrong, in words, or nothing.
   std::string finish();
@@ -66,6 +68,7 @@ class KernelCall {
   const std::string& output_bytes() const { return output_bytes_; }
 
   const Device device;
+  const bool judged;  // if not, expect does nothing: slow oracles need not be asked
 
  private:
   struct Buffer {
@@ -82,7 +85,6 @@ class KernelCall {
   std::string compare(const Buffer& b, const std::vector<char>& after) const;
 
   int64_t guard_;
-  bool judged_;
   std::vector<Buffer> buffers_;
   std::string output_bytes_;
 };
@@ -93,7 +95,13 @@ struct KernelCase {
   std::string options;
   std::function<void(KernelCall&)> run;
   bool any_threads = true;  // the same bits for any number of threads; products by BLAS do not promise it
+  bool large = false;       // too large for the thread sanitizer's build
 };
+
+/// The cases from number `first` on are large.
+inline void mark_large(std::vector<KernelCase>& table, size_t first) {
+  for (; first < table.size(); ++first) table[first].large = true;
+}
 
 /// The devices that this build and this machine have, or the one that the environment's LEM_DEVICE names.
 std::vector<Device> devices();
@@ -107,7 +115,9 @@ void add_elementwise_kernels(std::vector<KernelCase>& table);  // kernel_table.c
 void add_reduction_kernels(std::vector<KernelCase>& table);    // kernel_table.cpp
 void add_gemm_kernels(std::vector<KernelCase>& table);         // kernel_table.cpp
 void add_row_kernels(std::vector<KernelCase>& table);          // kernel_table_rows.cpp
-void add_memory_kernels(std::vector<KernelCase>& table);       // kernel_table_memory.cpp
+void add_attention_kernels(std::vector<KernelCase>& table);    // kernel_table_attention.cpp
+void add_memory_kernels(std::vector<KernelCase>& table);       // kernel_table_memory.cpp: scores, densities
+void add_continuous_kernels(std::vector<KernelCase>& table);   // kernel_table_continuous.cpp: bases, sticky memories
 
 /// The keep factor of dropout for element i: 0 or 1 / (1 − p).
 inline double mask(const Dropout& d, int64_t i) {

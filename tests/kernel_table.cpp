@@ -9,6 +9,7 @@ namespace {
 
 // 33,000: past the size below which nothing runs in parallel.
 constexpr int64_t kSizes[] = {0, 1, 31, 32, 33, 257, 1000, 33000};
+constexpr int64_t kLarge = 1000001;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -53,6 +54,14 @@ void add_bias_act(std::vector<KernelCase>& table, int64_t rows, int64_t cols, Ac
                    }});
 }
 
+void add_axpy(std::vector<KernelCase>& table, int64_t n) {
+  table.push_back({"axpy", fmt::format("n = {}", n), [n](KernelCall& c) {
+                     const Reals y = c.in_out("y", n), x = c.input("x", n);
+                     on(c.device).axpy(y, real(-0.3), x, n);
+                     c.expect(y, [&](int64_t i) { return y[i] + double(real(-0.3)) * x[i]; });
+                   }});
+}
+
 }  // namespace
 
 void add_elementwise_kernels(std::vector<KernelCase>& table) {
@@ -73,11 +82,7 @@ void add_elementwise_kernels(std::vector<KernelCase>& table) {
                        on(c.device).scale(y, real(1.7), y, n);
                        c.expect(y, [&](int64_t i) { return double(real(1.7)) * y[i]; });
                      }});
-    table.push_back({"axpy", size, [n](KernelCall& c) {
-                       const Reals y = c.in_out("y", n), x = c.input("x", n);
-                       on(c.device).axpy(y, real(-0.3), x, n);
-                       c.expect(y, [&](int64_t i) { return y[i] + double(real(-0.3)) * x[i]; });
-                     }});
+    add_axpy(table, n);
     table.push_back({"add", size, [n](KernelCall& c) {
                        const Reals y = c.output("y", n), a = c.input("a", n), b = c.input("b", n);
                        on(c.device).add(y, a, b, n);
@@ -122,52 +127,71 @@ void add_elementwise_kernels(std::vector<KernelCase>& table) {
                      for (const Reals& x : {p, m, v}) c.expect(x, [](int64_t) { return NAN; });
                    }});
   for (Activation act : {Activation::identity, Activation::relu, Activation::gelu})
-    for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {5, 33}, {257, 31}, {3, 1031}, {520, 64}, {0, 4}})
+    for (auto [rows, cols] :
+         {std::pair<int64_t, int64_t>{1, 1}, {5, 33}, {257, 31}, {32, 257}, {3, 1031}, {1024, 64}, {33, 300}, {0, 4}})
       for (real p : {real(0), real(0.3)}) {
         add_bias_act(table, rows, cols, act, p, true);
         add_bias_act(table, rows, cols, act, p, false);
       }
+  const size_t small = table.size();
+  add_axpy(table, kLarge);
+  mark_large(table, small);
 }
 
 // ---- reductions
 
+namespace {
+
+/// Over all n numbers.
+void add_reductions(std::vector<KernelCase>& table, int64_t n) {
+  const std::string size = fmt::format("n = {}", n);
+  table.push_back({"sum", size, [n](KernelCall& c) {
+                     const Reals y = c.output("y", 1), x = c.input("x", n, between(-1, 2));
+                     on(c.device).sum(y, x, n);
+                     c.expect(y, [&](int64_t) {
+                       double sum = 0;
+                       for (int64_t i = 0; i < n; ++i) sum += x[i];
+                       return sum;
+                     });
+                   }});
+  table.push_back({"sum_squares", size, [n](KernelCall& c) {
+                     const Reals y = c.output("y", 1), x = c.input("x", n);
+                     on(c.device).sum_squares(y, x, n);
+                     c.expect(y, [&](int64_t) {
+                       double sum = 0;
+                       for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+                       return sum;
+                     });
+                   }});
+  table.push_back({"count_nonfinite", size, [n](KernelCall& c) {
+                     const Ints y = c.int_output("y", 1);
+                     const Reals x = c.input("x", n, [](const Stream& s, uint64_t i) {
+                       return i % 7 == 3 ? NAN : i % 11 == 5 ? INFINITY : i % 13 == 6 ? -INFINITY : s.normal(i) * 1e30;
+                     });
+                     on(c.device).count_nonfinite(y, x, n);
+                     c.expect(y, [&](int64_t) {
+                       int32_t count = 0;
+                       for (int64_t i = 0; i < n; ++i) count += !std::isfinite(x[i]);
+                       return count;
+                     });
+                   }});
+}
+
+}  // namespace
+
 void add_reduction_kernels(std::vector<KernelCase>& table) {
-  for (int64_t n : kSizes) {
-    const std::string size = fmt::format("n = {}", n);
-    table.push_back({"sum", size, [n](KernelCall& c) {
-                       const Reals y = c.output("y", 1), x = c.input("x", n, between(-1, 2));
-                       on(c.device).sum(y, x, n);
-                       c.expect(y, [&](int64_t) {
-                         double sum = 0;
-                         for (int64_t i = 0; i < n; ++i) sum += x[i];
-                         return sum;
-                       });
-                     }});
-    table.push_back({"sum_squares", size, [n](KernelCall& c) {
-                       const Reals y = c.output("y", 1), x = c.input("x", n);
-                       on(c.device).sum_squares(y, x, n);
-                       c.expect(y, [&](int64_t) {
-                         double sum = 0;
-                         for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
-                         return sum;
-                       });
-                     }});
-    table.push_back(
-        {"count_nonfinite", size, [n](KernelCall& c) {
-           const Ints y = c.int_output("y", 1);
-           const Reals x = c.input("x", n, [](const Stream& s, uint64_t i) {
-             return i % 7 == 3 ? NAN : i % 11 == 5 ? INFINITY : i % 13 == 6 ? -INFINITY : s.normal(i) * 1e30;
-           });
-           on(c.device).count_nonfinite(y, x, n);
-           c.expect(y, [&](int64_t) {
-             int32_t count = 0;
-             for (int64_t i = 0; i < n; ++i) count += !std::isfinite(x[i]);
-             return count;
-           });
-         }});
-  }
-  for (auto [rows, cols] :
-       {std::pair<int64_t, int64_t>{1, 1}, {5, 33}, {257, 31}, {3, 1000}, {2000, 33}, {0, 4}, {4, 0}}) {
+  for (int64_t n : kSizes) add_reductions(table, n);
+  for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1},
+                            {5, 33},
+                            {257, 31},
+                            {32, 257},
+                            {3, 1000},
+                            {2000, 33},
+                            {1024, 64},
+                            {33, 300},
+                            {5, 4500},
+                            {0, 4},
+                            {4, 0}}) {
     const std::string size = fmt::format("{}x{}", rows, cols);
     table.push_back({"column_sums", size, [rows = rows, cols = cols](KernelCall& c) {
                        const Reals y = c.in_out("y", cols), x = c.input("x", rows * cols);
@@ -193,6 +217,9 @@ void add_reduction_kernels(std::vector<KernelCase>& table) {
                        });
                      }});
   }
+  const size_t small = table.size();
+  add_reductions(table, kLarge);
+  mark_large(table, small);
 }
 
 // ---- matrix products
@@ -250,6 +277,14 @@ void add_gemm_kernels(std::vector<KernelCase>& table) {
             add_product(table, g, gap, false);
             add_product(table, g, gap, true);
           }
+  // A linear layer's three products: of the demo, and of the paper's width.
+  const size_t small = table.size();
+  for (const auto& [m, n, k, batch] : {Size{1024, 64, 64, 1}, {257, 300, 300, 1}, {1000, 32, 31, 1}}) {
+    add_product(table, {.m = m, .n = n, .k = k, .lda = 0, .ldb = 0, .ldc = 0}, 0, false);
+    add_product(table, {.m = m, .n = k, .k = n, .trans_b = true, .lda = 0, .ldb = 0, .ldc = 0}, 0, false);
+    add_product(table, {.m = k, .n = n, .k = m, .trans_a = true, .lda = 0, .ldb = 0, .ldc = 0, .beta = 1}, 0, false);
+  }
+  mark_large(table, small);
 }
 
 }  // namespace lem::test

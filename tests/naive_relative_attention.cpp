@@ -78,9 +78,11 @@ RelativeAttentionOutputs relative_attention_forward(const RelativeAttentionInput
   for_heads(x, [&](const Head& head) {
     for (int64_t i = 0; i < s.T; ++i) {
       y.lse[(head.b * s.H + head.h) * s.T + i] = head.softmax(p, i);
-      for (int64_t j = 0; j < s.K; ++j)
-        if (head.sees(i, j))
-          for (int64_t d = 0; d < s.D; ++d) y.out[head.query(i, d)] += head.mask(i, j) * p[j] * x.v[head.key(j, d)];
+      for (int64_t j = 0; j < s.K; ++j) {
+        if (!head.sees(i, j)) continue;
+        const double weight = head.mask(i, j) * p[j];
+        for (int64_t d = 0; d < s.D; ++d) y.out[head.query(i, d)] += weight * x.v[head.key(j, d)];
+      }
     }
   });
   return y;
@@ -102,10 +104,11 @@ RelativeAttentionGradients relative_attention_backward(const Array& dout, const 
       double p_dp = 0;
       for (int64_t j = 0; j < s.K; ++j) {
         if (!head.sees(i, j)) continue;
+        const double mask = head.mask(i, j);
         dp[j] = 0;
         for (int64_t d = 0; d < s.D; ++d) {
-          dp[j] += head.mask(i, j) * dout[head.query(i, d)] * x.v[head.key(j, d)];
-          g.dv[head.key(j, d)] += head.mask(i, j) * p[j] * dout[head.query(i, d)];
+          dp[j] += mask * dout[head.query(i, d)] * x.v[head.key(j, d)];
+          g.dv[head.key(j, d)] += mask * p[j] * dout[head.query(i, d)];
         }
         p_dp += p[j] * dp[j];
       }

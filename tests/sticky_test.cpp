@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "tensor/backend.h"
+#include "tests/naive_continuous.h"
 #include "tests/numeric.h"
 
 using namespace lem;
@@ -10,21 +11,6 @@ using test::random_fill;
 namespace {
 
 using Array = std::vector<real>;
-
-/// mass (B, bins) as model.md §2 writes it.
-std::vector<double> plain_histogram(const Array& density, int64_t B, int64_t n, int64_t bins) {
-  std::vector<double> mass(B * bins);
-  auto Phi = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t k = 0; k < bins; ++k) {
-        const double mu = density[b * n + i], sigma = std::sqrt(double(density[(B + b) * n + i]));
-        const double left = k == 0 ? -1e-6 : double(k) / double(bins);
-        const double right = k + 1 == bins ? 1 + 1e-6 : double(k + 1) / double(bins);
-        mass[b * bins + k] += Phi((right - mu) / sigma) - Phi((left - mu) / sigma);
-      }
-  return mass;
-}
 
 Array histogram(const Array& density, int64_t B, int64_t n, int64_t bins) {
   Array mass(B * bins, real(NAN));
@@ -60,7 +46,7 @@ TEST_CASE("the sticky histogram is the exact mass", "[sticky]") {
         const int64_t B = 3;
         const Array density = join(random_fill(B * n, 1, 0, 1), random_fill(B * n, 2, 1e-6, high));
         const Array mass = histogram(density, B, n, bins);
-        const std::vector<double> expected = plain_histogram(density, B, n, bins);
+        const std::vector<double> expected = naive::sticky_histogram({density.begin(), density.end()}, B, n, bins);
         INFO("bins " << bins << ", n " << n << ", sigma2 up to " << high);
         for (size_t k = 0; k < mass.size(); ++k) {
           CHECK(mass[k] >= 0);

@@ -15,27 +15,45 @@ static double bin_edge(int64_t k, int64_t bins) {
   return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
 }
 
+/// Φ(x) to 1e-9, branch free so that a loop over it becomes vector code; in double, since the mass of a narrow bin is a
+/// small difference of two of these. With `real` = double all its digits. NaN stays NaN.
+///
+/// The tail of |x| is e^{−x²/2} t S(t) with t = 1/(1 + 0.31 |x|) ∈ (0, 1]: t S(t) = e^{x²/2} (1 − Φ(|x|)) is smooth and
+/// of size 1/|x| far out. S is interpolated at the 12 Chebyshev nodes of [0, 1]; largest error of the tail: 7e-10.
+static double bin_cdf(double x) {
+  if constexpr (kDouble) return normal_cdf(x);
+  // Highest power first.
+  constexpr double S[] = {0.014382362469765696, -0.08244935485560259,  0.18556815412707008,  -0.19295888525139652,
+                          0.086057485462890877, -0.043640503687703464, 0.031456465609630928, 0.05430258113969224,
+                          0.088157071616980878, 0.11178027111685745,   0.12367224648023213,  0.12367210644414114};
+  const double y = std::abs(x), t = 1 / (1 + 0.31 * y);
+  double s = 0;
+  for (double c : S) s = s * t + c;
+  const double tail = s * t * exp(-0.5 * y * y);
+  return x < 0 ? tail : 1 - tail;
+}
+
 // mass[k] = Σ_i Φ((e_{k+1} − μ_i)/σ_i) − Φ((e_k − μ_i)/σ_i)
 //
 // The sum over densities is taken at the edges, below[e] = Σ_i Φ((e − μ_i)/σ_i), in double, and differenced once at the
 // end. Only edges within `reach` σ of μ need Φ: it is 0 (to 1e-9) before them and 1 after them, and the ones are
 // counted, not evaluated: ones[e] densities are done at edge e, and a running sum adds them to all edges from there on.
 void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int64_t bins) {
-  const real reach = kDouble ? 9 : 6;
-  std::vector<real> edge(bins + 1);
-  for (int64_t e = 0; e <= bins; ++e) edge[e] = real(bin_edge(e, bins));
+  const double reach = kDouble ? 9 : 6;
+  std::vector<double> edge(bins + 1);
+  for (int64_t e = 0; e <= bins; ++e) edge[e] = bin_edge(e, bins);
 #pragma omp parallel for num_threads(threads_for(B* n* bins))
   for (int64_t b = 0; b < B; ++b) {
-    const real *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
+    const real *mus = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
     std::vector<double> below(bins + 1), ones(bins + 2);
     for (int64_t i = 0; i < n; ++i) {
-      const real sigma = std::sqrt(sigma2[i]), inverse = 1 / sigma;
-      const real left = (mu[i] - reach * sigma) * real(bins), right = (mu[i] + reach * sigma) * real(bins);
+      const double mu = mus[i], sigma = std::sqrt(double(sigma2[i])), inverse = 1 / sigma;
+      const double left = (mu - reach * sigma) * double(bins), right = (mu + reach * sigma) * double(bins);
       // NaN compares false and takes every edge, so that it is seen.
-      const int64_t first = left > 1 ? int64_t(std::min(left, real(bins))) : 0;
-      const int64_t last = right < real(bins) - 1 ? int64_t(std::max(right, real(-1))) + 1 : bins;  // inclusive
+      const int64_t first = left > 1 ? int64_t(std::min(left, double(bins))) : 0;
+      const int64_t last = right < double(bins) - 1 ? int64_t(std::max(right, -1.0)) + 1 : bins;  // inclusive
 #pragma omp simd
-      for (int64_t e = first; e <= last; ++e) below[e] += normal_cdf((edge[e] - mu[i]) * inverse);
+      for (int64_t e = first; e <= last; ++e) below[e] += bin_cdf((edge[e] - mu) * inverse);
       ones[last + 1] += 1;
     }
     std::partial_sum(ones.begin(), ones.end(), ones.begin());

@@ -1,0 +1,48 @@
+// What every device computes in the CPU's very bits: random numbers, and what is drawn with them.
+#include <catch2/catch.hpp>
+
+#include "tests/kernel_check.h"
+
+namespace lem::test {
+namespace {
+
+constexpr Stream kStreams[] = {{0, 0},
+                               {42, uint64_t(1) << 32},  // as training's dropout
+                               {0x123456789abcdef0, 0xfedcba9876543210},
+                               {~uint64_t(0), ~uint64_t(0)}};
+
+TEST_CASE("dropout masks are the same on every device", "[device]") {
+  constexpr int64_t rows = 33, cols = 1000;
+  for (Device device : devices())
+    for (const Stream& stream : kStreams)
+      for (real p : {real(0.1), real(0.5)}) {
+        const Tensor x = full({rows, cols}, 1, device), y(x.shape(), device);
+        on(device).bias_act_forward(y.data(), x.data(), nullptr, Activation::identity, {p, stream}, rows, cols);
+        const std::vector<real> got = y.to_vector();
+        int64_t wrong = 0;
+        for (size_t i = 0; i < got.size(); ++i) wrong += (got[i] != 0) != (stream.uniform(i) >= double(p));
+        INFO(name(device) << ", seed " << stream.seed << ", stream " << stream.stream << ", p = " << p);
+        CHECK(wrong == 0);
+      }
+}
+
+TEST_CASE("sticky points are the same on every device", "[device][sticky]") {
+  constexpr int64_t B = 3, bins = 129, R = 257;
+  const auto points = [](Device device, StickyDraw draw, StickyPlace place, const Stream& stream) {
+    KernelCall c(device);
+    const Reals points = c.output("points", B * R), mass = c.input("mass", B * bins, between(0, 1));
+    on(device).sticky_points(points, c.int_output("fallbacks", B), mass, draw, place, stream, B, bins, R);
+    CHECK(c.finish() == "");
+    return c.output_bytes();
+  };
+  for (Device device : devices())
+    for (const Stream& stream : kStreams)
+      for (StickyDraw draw : {StickyDraw::stratified, StickyDraw::multinomial})
+        for (StickyPlace place : {StickyPlace::left, StickyPlace::centre, StickyPlace::uniform}) {
+          INFO(name(device) << ", draw " << int(draw) << ", place " << int(place));
+          CHECK(points(device, draw, place, stream) == points(Device::cpu, draw, place, stream));
+        }
+}
+
+}  // namespace
+}  // namespace lem::test
