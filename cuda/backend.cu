@@ -2,6 +2,7 @@
 #include <new>
 
 #include "cuda/device.h"
+#include "cuda/gemm.h"
 #include "tensor/error.h"
 #include "tensor/pool.h"
 
@@ -85,10 +86,19 @@ void download(void* host, const void* src, size_t bytes) {
   CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream()));
   CUDA_CHECK(cudaStreamSynchronize(stream()));
 }
-void copy(void* dst, const void* src, size_t bytes) {
-  if (bytes) CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+void copy(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows) {
+  if (bytes == 0 || rows == 0) return;
+  if (rows == 1)  // of any length: pitches must be below 2 GiB
+    CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+  else
+    CUDA_CHECK(cudaMemcpy2DAsync(dst, dst_pitch, src, src_pitch, bytes, rows, cudaMemcpyDeviceToDevice, stream()));
 }
 void synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
+DeviceMemory memory() {
+  DeviceMemory m;
+  CUDA_CHECK(cudaMemGetInfo(&m.free, &m.total));
+  return m;
+}
 
 /// Why no device can be used, or null.
 const char* missing() {
@@ -108,6 +118,8 @@ const Backend* backend() {
                                 download,
                                 copy,
                                 synchronize,
+                                memory,
+                                allow_tf32,
                                 {
 #define KERNEL(name, ...) &LEM_DEVICE::name,
 #include "tensor/kernels.h"

@@ -22,10 +22,16 @@ void* allocate(size_t bytes) {
 #endif
   return p;
 }
-void copy(void* dst, const void* src, size_t bytes) {
+void transfer(void* dst, const void* src, size_t bytes) {
   if (bytes) std::memcpy(dst, src, bytes);
 }
+void copy(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows) {
+  for (size_t row = 0; row < rows; ++row)
+    transfer(static_cast<char*>(dst) + row * dst_pitch, static_cast<const char*>(src) + row * src_pitch, bytes);
+}
 void synchronize() {}
+DeviceMemory memory() { return {}; }
+void allow_tf32(bool) {}
 
 }  // namespace
 
@@ -33,10 +39,12 @@ const Backend& backend() {
   static const Backend table = {"cpu",
                                 allocate,
                                 std::free,
-                                copy,
-                                copy,
+                                transfer,
+                                transfer,
                                 copy,
                                 synchronize,
+                                memory,
+                                allow_tf32,
                                 {
 #define KERNEL(name, ...) &cpu::name,
 #include "tensor/kernels.h"
