@@ -1,4 +1,6 @@
 // The backend's table of kernels, its memory, and the errors of CUDA's calls.
+#include <cstring>
+#include <mutex>
 #include <new>
 
 #include "cuda/device.h"
@@ -75,12 +77,49 @@ void release(void* p) {
   CUDA_CHECK(cudaStreamSynchronize(stream()));
   CUDA_CHECK(cudaFree(p));
 }
-// Uploads and downloads wait: the host's memory is pageable, and theirs to use again at once.
+
+/// Pinned memory that small uploads pass through: the host's memory is free again once it is copied there, and nobody
+/// waits for the stream. The slots are used in turn. One may be written again when the event behind its copy has
+/// passed, so only who is a whole round ahead of the device waits. Each slot is an allocation of its own: the
+/// interpreter then knows who writes into one too early.
+class Staging {
+ public:
+  static constexpr size_t kSlotBytes = size_t{64} << 10;
+
+  Staging() {
+    for (Slot& slot : slots_) {
+      CUDA_CHECK(cudaMallocHost(&slot.memory, kSlotBytes));
+      CUDA_CHECK(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming));
+    }
+  }
+  void upload(void* dst, const void* host, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    Slot& slot = slots_[next_++ % kSlots];
+    CUDA_CHECK(cudaEventSynchronize(slot.copied));  // at once, if never recorded
+    std::memcpy(slot.memory, host, bytes);
+    CUDA_CHECK(cudaMemcpyAsync(dst, slot.memory, bytes, cudaMemcpyHostToDevice, stream()));
+    CUDA_CHECK(cudaEventRecord(slot.copied, stream()));
+  }
+
+ private:
+  static constexpr size_t kSlots = 16;
+  struct Slot {
+    void* memory;
+    cudaEvent_t copied;
+  };
+  Slot slots_[kSlots];
+  size_t next_ = 0;
+  std::mutex mutex_;
+};
+
 void upload(void* dst, const void* host, size_t bytes) {
   if (bytes == 0) return;
+  static Staging* const staging = new Staging;  // never destroyed, as the stream
+  if (bytes <= Staging::kSlotBytes) return staging->upload(dst, host, bytes);
   CUDA_CHECK(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, stream()));
   CUDA_CHECK(cudaStreamSynchronize(stream()));
 }
+// Waits: what was computed is there only then.
 void download(void* host, const void* src, size_t bytes) {
   if (bytes == 0) return;
   CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream()));
