@@ -66,5 +66,34 @@ TEST_CASE("steps of all batch rows are one copy", "[device]") {
   CHECK(queue().submitted == before + 1);
 }
 
+TEST_CASE("products that add up to one C are two launches, or one by one where memory would be large", "[device]") {
+  struct Case {
+    int64_t m, n, batch;
+    uint64_t launches;
+  };
+  for (const auto& [m, n, batch, launches] : {Case{65, 31, 8, 2}, {1448, 1448, 8, 2}, {1449, 1449, 8, 8}}) {
+    std::vector<real> a(size_t(batch * m)), b(size_t(batch * n)), expected(size_t(m * n));
+    for (size_t i = 0; i < a.size(); ++i) a[i] = real(int(i % 7) - 3);
+    for (size_t i = 0; i < b.size(); ++i) b[i] = real(int(i % 5) - 2);
+    const Tensor A = Tensor::from(a, {batch, m}, kDevice), B = Tensor::from(b, {batch, n}, kDevice);
+    const Tensor C = full({m, n}, 4, kDevice);
+    Gemm g{.m = m, .n = n, .k = 1, .lda = 1, .ldb = n, .ldc = n};
+    g.alpha = 2, g.beta = real(0.5), g.batch = batch, g.stride_a = m, g.stride_b = n;
+    reset_pool_peak(kDevice);
+    const size_t in_use = pool_counters(kDevice).in_use;
+    const uint64_t before = queue().submitted;
+    on(kDevice).gemm(C.data(), A.data(), B.data(), g);
+    CHECK(queue().submitted == before + launches);
+    CHECK(pool_counters(kDevice).peak - in_use <= 64 * kMiB);
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        real sum = 2;
+        for (int64_t s = 0; s < batch; ++s) sum += 2 * a[size_t(s * m + i)] * b[size_t(s * n + j)];
+        expected[size_t(i * n + j)] = sum;
+      }
+    CHECK(C.to_vector() == expected);
+  }
+}
+
 }  // namespace
 }  // namespace lem
