@@ -95,5 +95,42 @@ TEST_CASE("products that add up to one C are two launches, or one by one where m
   }
 }
 
+// ---- memory
+
+TEST_CASE("a device whose memory is used up says what of, after the cache has been given back", "[device][pool]") {
+  pool_trim(kDevice);
+  const DeviceMemory start = backend(kDevice).memory();
+  struct Limit {
+    explicit Limit(size_t bytes) { ::simt::set_device_memory(bytes); }
+    ~Limit() { ::simt::set_device_memory(0); }
+  } const limit(start.total - start.free + 4 * kMiB);
+  const auto mib = [](size_t bytes) { return fmt::format("{:.1f} MiB", double(bytes) / double(kMiB)); };
+
+  // Three pieces lie in the cache (which there is none of with the address sanitizer); the whole fits without them
+  // only.
+  { const Tensor a = mebibytes(2), b = mebibytes(1); }
+  { const Tensor whole = mebibytes(4); }
+
+  const Tensor held = mebibytes(1);
+  { const Tensor cached = mebibytes(2); }
+  const PoolCounters before = pool_counters(kDevice);
+  std::string message;
+  try {
+    mebibytes(3.5);
+  } catch (const Error& e) {
+    message = e.what();
+  }
+  CHECK(message == fmt::format("[memory] simt has no memory left: asked for 3.5 MiB, {} in use, {} were cached and are "
+                               "given back, 3.0 MiB of {} free; use a smaller batch or segment",
+                               mib(before.in_use), mib(before.cached), mib(backend(kDevice).memory().total)));
+  CHECK(pool_counters(kDevice).cached == 0);
+  CHECK(pool_counters(kDevice).in_use == before.in_use);
+
+  // What is smaller still fits, and can be computed with.
+  const Tensor rest = mebibytes(3);
+  on(kDevice).fill(rest.data(), 7, rest.numel());
+  CHECK(rest.to_vector().back() == 7);
+}
+
 }  // namespace
 }  // namespace lem
