@@ -102,8 +102,8 @@ cuda-report:
 	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
 	@for arch in $(CUDA_ARCHS); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
 
-# Kernels alone under the thread sanitizer: it would take the barriers of OpenMP and of the BLAS for races, so that what
-# runs on the CPU comes from the plain build, on one thread.
+# Kernels alone under the thread sanitizer: it would take OpenMP's barriers for races, so that what runs on the CPU comes
+# from the plain build.
 PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TASKLIB_SRC) $(LIB_SRC) cuda/absent/cuda.cpp)
 $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 	@mkdir -p $(@D)
@@ -112,7 +112,7 @@ $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
-	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
+	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt build/release-thread/tests/kernels "kernels compute*"
 
 .PHONY: programs tests
 programs: $(TASKS)
