@@ -144,7 +144,12 @@ const char* missing() {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error == cudaSuccess && devices > 0) return nullptr;
-  return error == cudaSuccess ? "there is no GPU" : cudaGetErrorString(error);
+  if (error == cudaSuccess || error == cudaErrorNoDevice) return "there is no GPU on this machine";
+  int driver = 0;  // the newest CUDA that it can run; 0: there is none
+  if (error != cudaErrorInsufficientDriver || cudaDriverGetVersion(&driver) != cudaSuccess)
+    return cudaGetErrorString(error);
+  return driver == 0 ? "there is no NVIDIA driver on this machine"
+                     : "this machine's NVIDIA driver is older than the CUDA toolkit of this build: update the driver";
 }
 
 }  // namespace
