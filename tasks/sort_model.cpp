@@ -104,7 +104,7 @@ void use_threads(int64_t threads) { omp_set_num_threads(threads > 0 ? int(thread
 
 void use_machine(const SortOptions& o) {
   use_threads(o.threads);
-  backend(parse_device(o.device.c_str()));
+  backend(parse_device(o.device.c_str())).allow_tf32(o.allow_tf32);
 }
 
 }  // namespace lem

@@ -116,6 +116,9 @@ OptionTable run_table(SortOptions& o) {
       {"threads", group, Scope::run, &o.threads, "threads; 0: one a core", between(0, 4096)},
       {"detect-anomaly", group, Scope::run, &o.detect_anomaly, "find the first operation that makes a NaN (slow)",
        anything()},
+      {"allow-tf32", group, Scope::run, &o.allow_tf32,
+       "faster matrix products with relative errors of about 1e-3; only --device cuda has them, others compute as ever",
+       anything()},
   };
 }
 

@@ -55,7 +55,7 @@ struct SortOptions {
   int64_t validate_every = 100, validation_samples = 160, test_samples = 800, save_every = 200;
   std::string device = "cpu";
   int64_t threads = 0;
-  bool detect_anomaly = false;
+  bool detect_anomaly = false, allow_tf32 = false;
 };
 
 /// The table of `options`: it points into them.

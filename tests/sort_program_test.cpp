@@ -229,6 +229,17 @@ TEST_CASE("a device that this build or machine lacks is refused before anything 
   }
 }
 
+TEST_CASE("what computes is saved with a run, and may change when it goes on", "[sort]") {
+  const ScratchFolder scratch;
+  std::vector<std::string> arguments = with_flags(small_training(scratch / "run"), {"--steps", "3"});
+  arguments.push_back("--allow-tf32");
+  REQUIRE(Program(arguments, scratch / "log").wait() == 0);
+  CHECK_THAT(read_text(scratch / "run/config.json"), Catch::Contains("\"allow-tf32\": true"));
+  Program run({"train", "--resume", scratch / "run", "--no-allow-tf32"}, scratch / "log");
+  CHECK(run.wait() == 0);
+  CHECK_THAT(read_text(scratch / "run/config.json"), Catch::Contains("\"allow-tf32\": false"));
+}
+
 TEST_CASE("files made by generate are trained and tested on", "[sort]") {
   const ScratchFolder scratch;
   const std::string train = scratch / "train.txt", test = scratch / "test.txt";
