@@ -44,6 +44,7 @@ LDLIBS   := $(BLAS_LIBS) -lfmt
 # --- what is built ----------------------------------------------------------------------------------------------------
 LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
 TEST_SRC := $(wildcard tests/*.cpp)
+TEST_CU  := $(wildcard tests/*.cu)  # look into the interpreter: only where it is built
 TASK_SRC := $(wildcard tasks/*_main.cpp)
 TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
 BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
@@ -55,7 +56,8 @@ SIMT     ?= $(if $(wildcard $(CUDA_HOME)/include/curand_kernel.h),1)
 CUDA     ?= $(if $(NVCC),$(shell nvidia-smi -L >/dev/null 2>&1 && echo 1))
 FLOAT    := $(filter float,$(REAL))
 NVCC_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.nvcc.o)
-DEVICE_OBJ := $(if $(and $(FLOAT),$(filter 1,$(SIMT))),$(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o),$(OBJ)/cuda/absent/simt.o) \
+HAS_SIMT := $(and $(FLOAT),$(filter 1,$(SIMT)))
+DEVICE_OBJ := $(if $(HAS_SIMT),$(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o),$(OBJ)/cuda/absent/simt.o) \
               $(if $(and $(FLOAT),$(filter 1,$(CUDA))),$(NVCC_OBJ),$(OBJ)/cuda/absent/cuda.o)
 LDLIBS   += $(if $(and $(FLOAT),$(filter 1,$(CUDA))),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
 
@@ -88,7 +90,7 @@ $(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
-$(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
@@ -100,8 +102,8 @@ cuda-report:
 	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
 	@for arch in $(CUDA_ARCHS); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
 
-# Kernels alone under the thread sanitizer: it would take the barriers of OpenMP and of the BLAS for races, so that what
-# runs on the CPU comes from the plain build, on one thread.
+# Kernels alone under the thread sanitizer: it would take OpenMP's barriers for races, so that what runs on the CPU comes
+# from the plain build.
 PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TASKLIB_SRC) $(LIB_SRC) cuda/absent/cuda.cpp)
 $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 	@mkdir -p $(@D)
@@ -110,7 +112,7 @@ $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
-	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt LEM_SMALL=1 OMP_NUM_THREADS=1 build/release-thread/tests/kernels "kernels compute*"
+	@LEM_TEST_COUNTS=$(COUNTS) LEM_DEVICE=simt LEM_SMALL=1 build/release-thread/tests/kernels "kernels compute*"
 
 # Every kernel again with threads and blocks in other orders: a GPU promises none.
 .PHONY: simt-orders

@@ -99,11 +99,11 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
   Variable y = result("moment_density", {2, B, heads, T}, {&q, &keys, &centres});
   const Tensor p({heads, T, N}, y.device()), row({2, n}, y.device());
   const Backend& device = backend(y.device());
+  const size_t half = size_t(n) * sizeof(real);  // of a row: all μ, or all σ²
   for (int64_t b = 0; b < B; ++b) {
     attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
     device.kernels.moments_forward(row.data(), p.data(), basis.view(), sigma2_min, n);
-    for (int64_t half : {0, 1})
-      device.copy(y.data() + (half * B + b) * n, row.data() + half * n, size_t(n) * sizeof(real));
+    device.copy(y.data() + b * n, size_t(B) * half, row.data(), half, half, 2);
   }
   return tape().record("moment_density", y, [=, y = y.value()](const Tensor& dy) {
     const Backend& device = backend(dy.device());
@@ -112,10 +112,8 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
     const Tensor row({2, n}, dy.device()), drow({2, n}, dy.device());
     for (int64_t b = 0; b < B; ++b) {
       attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
-      for (int64_t half : {0, 1}) {
-        device.copy(row.data() + half * n, y.data() + (half * B + b) * n, size_t(n) * sizeof(real));
-        device.copy(drow.data() + half * n, dy.data() + (half * B + b) * n, size_t(n) * sizeof(real));
-      }
+      device.copy(row.data(), half, y.data() + b * n, size_t(B) * half, half, 2);
+      device.copy(drow.data(), half, dy.data() + b * n, size_t(B) * half, half, 2);
       device.kernels.moments_backward(dp.data(), drow.data(), row.data(), p.data(), basis.view(), sigma2_min, n);
       attention.backward(dq.data() + b * T * C, dk.data() + b * N * C, dp, dp, p, q.data() + b * T * C,
                          keys.data() + b * N * C);

@@ -83,7 +83,7 @@ Variable last_steps(const Variable& x, int64_t n) {
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   if (n == T) return x;
   Variable y = result("last_steps", {B, n, C}, {&x});
-  y.value().copy_from(slice_time(x.value(), T - n, n));
+  copy_time(y.value(), 0, x.value(), T - n, n);
   return tape().record("last_steps", y, [=, gx = x.slot()](const Tensor& dy) {
     const Tensor& dx = gx->buffer();
     for (int64_t b = 0; b < B; ++b)

@@ -1,7 +1,10 @@
 // The backend's table of kernels, its memory, and the errors of CUDA's calls.
+#include <cstring>
+#include <mutex>
 #include <new>
 
 #include "cuda/device.h"
+#include "cuda/gemm.h"
 #include "tensor/error.h"
 #include "tensor/pool.h"
 
@@ -74,21 +77,67 @@ void release(void* p) {
   CUDA_CHECK(cudaStreamSynchronize(stream()));
   CUDA_CHECK(cudaFree(p));
 }
-// Uploads and downloads wait: the host's memory is pageable, and theirs to use again at once.
+
+/// Pinned memory that small uploads pass through: the host's memory is free again once it is copied there, and nobody
+/// waits for the stream. The slots are used in turn. One may be written again when the event behind its copy has
+/// passed, so only who is a whole round ahead of the device waits. Each slot is an allocation of its own: the
+/// interpreter then knows who writes into one too early.
+class Staging {
+ public:
+  static constexpr size_t kSlotBytes = size_t{64} << 10;
+
+  Staging() {
+    for (Slot& slot : slots_) {
+      CUDA_CHECK(cudaMallocHost(&slot.memory, kSlotBytes));
+      CUDA_CHECK(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming));
+    }
+  }
+  void upload(void* dst, const void* host, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    Slot& slot = slots_[next_++ % kSlots];
+    CUDA_CHECK(cudaEventSynchronize(slot.copied));  // at once, if never recorded
+    std::memcpy(slot.memory, host, bytes);
+    CUDA_CHECK(cudaMemcpyAsync(dst, slot.memory, bytes, cudaMemcpyHostToDevice, stream()));
+    CUDA_CHECK(cudaEventRecord(slot.copied, stream()));
+  }
+
+ private:
+  static constexpr size_t kSlots = 16;
+  struct Slot {
+    void* memory;
+    cudaEvent_t copied;
+  };
+  Slot slots_[kSlots];
+  size_t next_ = 0;
+  std::mutex mutex_;
+};
+
 void upload(void* dst, const void* host, size_t bytes) {
   if (bytes == 0) return;
+  static Staging* const staging = new Staging;  // never destroyed, as the stream
+  if (bytes <= Staging::kSlotBytes) return staging->upload(dst, host, bytes);
   CUDA_CHECK(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, stream()));
   CUDA_CHECK(cudaStreamSynchronize(stream()));
 }
+// Waits: what was computed is there only then.
 void download(void* host, const void* src, size_t bytes) {
   if (bytes == 0) return;
   CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream()));
   CUDA_CHECK(cudaStreamSynchronize(stream()));
 }
-void copy(void* dst, const void* src, size_t bytes) {
-  if (bytes) CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+void copy(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows) {
+  if (bytes == 0 || rows == 0) return;
+  if (rows == 1)  // of any length: pitches must be below 2 GiB
+    CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+  else
+    CUDA_CHECK(cudaMemcpy2DAsync(dst, dst_pitch, src, src_pitch, bytes, rows, cudaMemcpyDeviceToDevice, stream()));
 }
 void synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
+DeviceMemory memory() {
+  DeviceMemory m;
+  CUDA_CHECK(cudaMemGetInfo(&m.free, &m.total));
+  return m;
+}
 
 /// Two events of the stopwatch: begin and end.
 cudaEvent_t event(int which) {
@@ -110,7 +159,12 @@ const char* missing() {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error == cudaSuccess && devices > 0) return nullptr;
-  return error == cudaSuccess ? "there is no GPU" : cudaGetErrorString(error);
+  if (error == cudaSuccess || error == cudaErrorNoDevice) return "there is no GPU on this machine";
+  int driver = 0;  // the newest CUDA that it can run; 0: there is none
+  if (error != cudaErrorInsufficientDriver || cudaDriverGetVersion(&driver) != cudaSuccess)
+    return cudaGetErrorString(error);
+  return driver == 0 ? "there is no NVIDIA driver on this machine"
+                     : "this machine's NVIDIA driver is older than the CUDA toolkit of this build: update the driver";
 }
 
 }  // namespace
@@ -125,6 +179,8 @@ const Backend* backend() {
                                 synchronize,
                                 start_clock,
                                 stop_clock,
+                                memory,
+                                allow_tf32,
                                 {
 #define KERNEL(name, ...) &LEM_DEVICE::name,
 #include "tensor/kernels.h"

@@ -21,8 +21,8 @@ inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 // ---- host side ----
 
-/// The one stream that all kernels, copies and products are ordered by. No function waits for it but download and
-/// synchronize.
+/// The one stream that all kernels, copies and products are ordered by. No function waits for it but download,
+/// synchronize, release, and upload of more than 64 KiB.
 cudaStream_t stream();
 /// cuBLAS on that stream.
 cublasHandle_t blas();

@@ -13,6 +13,7 @@ namespace lem::LEM_DEVICE {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int64_t kMostGathered = int64_t{16} << 20;  // numbers, 64 MiB: products that wait to be added up
 
 /// C = beta C, for products without terms, of `matrices` matrices: 8 bytes an element. What beta = 0 replaces is not
 /// read.
@@ -42,6 +43,29 @@ void multiply_batch(float* c, const float* a, const float* b, const Gemm& g) {
   CUBLAS_CHECK(cublasSgemmStridedBatched(blas(), operation(g.trans_b), operation(g.trans_a), int(g.n), int(g.m),
                                          int(g.k), &g.alpha, b, int(g.ldb), g.stride_b, a, int(g.lda), g.stride_a,
                                          &g.beta, c, int(g.ldc), g.stride_c, int(g.batch)));
+}
+
+/// C = beta C + Σ_i products_i, in the order of i: a thread adds up one element. 4 (batch + 2) bytes an element, whose
+/// neighbours are read side by side.
+__global__ void __launch_bounds__(kThreads) add_products_kernel(float* c, const float* products, Gemm g) {
+  const int64_t size = g.m * g.n;
+  for (int64_t i = thread_in_grid(); i < size; i += threads_in_grid()) {
+    float sum = 0;
+    for (int64_t p = 0; p < g.batch; ++p) sum += products[p * size + i];
+    float& out = c[i / g.n * g.ldc + i % g.n];
+    out = g.beta == 0 ? sum : g.beta * out + sum;
+  }
+}
+
+/// Products of a batch that add up to one C: all of them at once, each into memory of its own, and then their sum. One
+/// after the other would be `batch` launches, each with too few tiles of C for a large GPU.
+void multiply_and_add(float* c, const float* a, const float* b, const Gemm& g) {
+  const Workspace<float> products(g.batch * g.m * g.n);
+  Gemm apart = g;
+  apart.beta = 0, apart.ldc = g.n, apart.stride_c = g.m * g.n;
+  multiply_batch(products, a, b, apart);
+  LAUNCH(add_products_kernel, blocks_for(g.m * g.n, kThreads), kThreads, 0, stream())(c, products, g);
+  CUDA_LAUNCHED();
 }
 
 /// Whether the terms of product i + 1 follow those of product i in both factors: then all products that add up to one C
@@ -76,6 +100,7 @@ void gemm(real* c, const real* a, const real* b, const Gemm& g) {
     one.k *= g.batch;
     return multiply(c, a, b, one, g.beta);
   }
+  if (g.m * g.n <= kMostGathered / g.batch) return multiply_and_add(c, a, b, g);
   for (int64_t i = 0; i < g.batch; ++i) multiply(c, a + i * g.stride_a, b + i * g.stride_b, g, i == 0 ? g.beta : 1.0f);
 }
 

@@ -83,7 +83,7 @@ struct Eval {
     const std::string path = checkpoint_path(checkpoint);
     const Checkpoint saved(path);
     const SortOptions o = flags.resolve_over(options_from_json(saved.config, path), Scope::weights);
-    use_threads(o.threads);
+    use_machine(o);
     SortModel net(o);
     saved.load(net.parameters);
     print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples));
@@ -108,7 +108,7 @@ struct StreamTask {
     if (!checkpoint.empty()) saved.emplace(checkpoint_path(checkpoint));
     const SortOptions o =
         saved ? flags.resolve_over(options_from_json(saved->config, checkpoint), Scope::weights) : flags.resolve();
-    use_threads(o.threads);
+    use_machine(o);
     SortModel net(o);
     if (saved) saved->load(net.parameters);
     catch_interrupts();

@@ -102,4 +102,9 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
 
 void use_threads(int64_t threads) { omp_set_num_threads(threads > 0 ? int(threads) : omp_get_num_procs()); }
 
+void use_machine(const SortOptions& o) {
+  use_threads(o.threads);
+  backend(parse_device(o.device.c_str())).allow_tf32(o.allow_tf32);
+}
+
 }  // namespace lem

@@ -40,5 +40,7 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
 
 /// Sets OpenMP's threads; 0: one a core.
 void use_threads(int64_t threads);
+/// Threads and device as the options say; an Error if this build or machine lacks the device.
+void use_machine(const SortOptions& o);
 
 }  // namespace lem

@@ -118,6 +118,9 @@ OptionTable run_table(SortOptions& o) {
        "steps between looks at the loss, for which a GPU must be waited for; 0: 10 on a GPU, else 1", at_least(0)},
       {"detect-anomaly", group, Scope::run, &o.detect_anomaly, "find the first operation that makes a NaN (slow)",
        anything()},
+      {"allow-tf32", group, Scope::run, &o.allow_tf32,
+       "faster matrix products with relative errors of about 1e-3; only --device cuda has them, others compute as ever",
+       anything()},
   };
 }
 

@@ -56,7 +56,7 @@ struct SortOptions {
   std::string device = "cpu";
   int64_t threads = 0;
   int64_t read_every = 0;
-  bool detect_anomaly = false;
+  bool detect_anomaly = false, allow_tf32 = false;
 };
 
 /// The table of `options`: it points into them.

@@ -193,7 +193,7 @@ std::string checkpoint_path(const std::string& folder_or_file, const char* name)
 }
 
 TrainResult train_sort(const SortOptions& o, bool resume) {
-  use_threads(o.threads);
+  use_machine(o);
   make_folder(o.out);
   check(resume || !exists(o.out + "/last.safetensors"),
         "[train] {} holds a run already: go on with --resume {}, choose another folder with --out, or remove it", o.out,

@@ -29,16 +29,26 @@ struct Kernels {
 #undef KERNEL
 };
 
+/// A device's own memory, in bytes; zeros for the CPU, whose memory is shared with everything else.
+struct DeviceMemory {
+  size_t free = 0, total = 0;
+};
+
 struct Backend {
   const char* name;
   void* (*allocate)(size_t bytes);  // 64-byte aligned; null when there is no memory left
   void (*release)(void* p);
-  void (*upload)(void* dst, const void* host, size_t bytes);
+  void (*upload)(void* dst, const void* host, size_t bytes);  // the host's memory may be changed at once
   void (*download)(void* host, const void* src, size_t bytes);
-  void (*copy)(void* dst, const void* src, size_t bytes);
+  /// `rows` rows of `bytes` bytes, which begin a pitch of at least `bytes` apart (for a single row it says nothing). On
+  /// the device, in one go.
+  void (*copy)(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows);
   void (*synchronize)();
   void (*start_clock)();   // a stopwatch of what the device itself does, by events on its stream
   double (*stop_clock)();  // seconds since; waits
+  DeviceMemory (*memory)();
+  /// Whether matrix products may round their factors to TF32. Only a GPU does, from Ampere on; not until allowed.
+  void (*allow_tf32)(bool allow);
   Kernels kernels;
 };
 

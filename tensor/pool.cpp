@@ -44,6 +44,16 @@ void trim(Pool& p, Device device) {
   p.counters.cached = 0;
 }
 
+[[noreturn]] void fail_exhausted(Device device, size_t asked, size_t in_use, size_t given_back) {
+  const auto mib = [](size_t bytes) { return fmt::format("{:.1f} MiB", double(bytes) / (1 << 20)); };
+  const DeviceMemory memory = backend(device).memory();
+  fail(
+      "[memory] {} has no memory left: asked for {}, {} in use, {} were cached and are given back{}; use a smaller "
+      "batch or segment",
+      name(device), mib(asked), mib(in_use), mib(given_back),
+      memory.total ? fmt::format(", {} of {} free", mib(memory.free), mib(memory.total)) : "");
+}
+
 }  // namespace
 
 void* pool_allocate(Device device, size_t bytes) {
@@ -58,12 +68,11 @@ void* pool_allocate(Device device, size_t bytes) {
   } else {
     buffer = backend(device).allocate(size);
     if (buffer == nullptr) {
+      const size_t cached = p.counters.cached;
       trim(p, device);
       buffer = backend(device).allocate(size);
+      if (buffer == nullptr) fail_exhausted(device, size, p.counters.in_use, cached);
     }
-    check(buffer != nullptr,
-          "[memory] {} has no memory left: asked for {} MiB, {} MiB are in use; use a smaller batch or segment",
-          name(device), size >> 20, p.counters.in_use >> 20);
   }
   p.counters.in_use += size;
   if (p.counters.in_use > p.counters.peak) p.counters.peak = p.counters.in_use;

@@ -16,8 +16,8 @@ struct PoolCounters {
   size_t peak = 0;    // most bytes in use at once since reset_pool_peak
 };
 
-/// A buffer of at least `bytes`; on exhaustion gives the cache back, tries once more, then an Error with asked / used /
-/// limit.
+/// A buffer of at least `bytes`; on exhaustion gives the cache back, tries once more, then an Error: asked, in use,
+/// given back, free.
 void* pool_allocate(Device device, size_t bytes);
 void pool_release(Device device, void* p, size_t bytes);
 PoolCounters pool_counters(Device device);

@@ -53,7 +53,7 @@ Storage::~Storage() {
 
 void Storage::move_into(std::shared_ptr<Storage> into, size_t offset) {
   check(!arena && into->device == device && offset + bytes <= into->bytes, "[storage] does not fit into the arena");
-  backend(device).copy(into->data + offset, data, bytes);
+  backend(device).copy(into->data + offset, 0, data, 0, bytes, 1);
   pool_release(device, data, bytes);
   data = into->data + offset;
   arena = std::move(into);
@@ -124,7 +124,7 @@ void TensorOf<T>::copy_from(const TensorOf& src) const {
   check(src.shape() == shape_, "[copy] shapes differ: got {}, expected {}", src.shape().str(), shape_.str());
   const size_t bytes = size_t(numel()) * sizeof(T);
   if (src.device() == device())
-    backend(device()).copy(data(), src.data(), bytes);
+    backend(device()).copy(data(), 0, src.data(), 0, bytes, 1);
   else
     backend(device()).upload(data(), src.to_vector().data(), bytes);
 }
@@ -160,16 +160,6 @@ int64_t count_nonfinite(const Tensor& x) {
 
 namespace {
 
-/// Copies rows of axis 1: dst[:, to : to + n] = src[:, from : from + n].
-void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, int64_t n) {
-  if (src.numel() == 0 || n == 0) return;
-  const int64_t B = src.dim(0), row = src.numel() / (B * src.dim(1));
-  for (int64_t b = 0; b < B; ++b)
-    backend(src.device())
-        .copy(dst.data() + (b * dst.dim(1) + to) * row, src.data() + (b * src.dim(1) + from) * row,
-              size_t(n * row) * sizeof(real));
-}
-
 Shape with_time(const Tensor& x, int64_t n) {
   std::vector<int64_t> sizes = x.shape().vector();
   sizes.at(1) = n;
@@ -177,6 +167,21 @@ Shape with_time(const Tensor& x, int64_t n) {
 }
 
 }  // namespace
+
+void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, int64_t n) {
+  check(dst.shape().rank() >= 2 && src.shape().rank() >= 2 && with_time(dst, 0) == with_time(src, 0),
+        "[copy_time] shapes differ beyond axis 1: got {} and {}", dst.shape().str(), src.shape().str());
+  check(
+      dst.device() == src.device() && n >= 0 && to >= 0 && from >= 0 && to + n <= dst.dim(1) && from + n <= src.dim(1),
+      "[copy_time] {} steps from step {} of {} on {} do not fit from step {} into {} on {}", n, from, src.shape().str(),
+      name(src.device()), to, dst.shape().str(), name(dst.device()));
+  if (src.numel() == 0 || n == 0) return;
+  const int64_t B = src.dim(0), step = src.numel() / (B * src.dim(1));
+  const size_t bytes = size_t(step) * sizeof(real);
+  backend(src.device())
+      .copy(dst.data() + to * step, size_t(dst.dim(1)) * bytes, src.data() + from * step, size_t(src.dim(1)) * bytes,
+            size_t(n) * bytes, size_t(B));
+}
 
 Tensor slice_time(const Tensor& x, int64_t begin, int64_t n) {
   check(x.shape().rank() >= 2 && 0 <= begin && 0 <= n && begin + n <= x.dim(1),

@@ -94,6 +94,8 @@ inline Tensor zeros(const Shape& shape, Device device) { return full(shape, 0, d
 double item(const Tensor& x);
 /// How many elements are NaN or infinite.
 int64_t count_nonfinite(const Tensor& x);
+/// dst[:, to : to + n] = src[:, from : from + n]
+void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, int64_t n);
 /// Copies rows [begin, begin + n) of axis 1: (B, T, …) → (B, n, …).
 Tensor slice_time(const Tensor& x, int64_t begin, int64_t n);
 /// Joins along axis 1; an undefined `a` gives b.

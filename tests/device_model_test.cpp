@@ -27,6 +27,7 @@ SortOptions small(const std::string& model) {
 
 Trace train(SortOptions o, Device device) {
   o.device = name(device);
+  backend(device).allow_tf32(o.allow_tf32);
   SortModel net(o);
   Adam adam(net.parameters, adam_options(o));
   const SortingData data = sorting_data(o, Split::train);
@@ -67,6 +68,20 @@ TEST_CASE("three steps of training are the same on every device", "[device]") {
         CHECK(distance(got.weights[i], expected.weights[i]) <= 1e-4);
       }
     }
+  }
+}
+
+TEST_CASE("where there is no TF32, allowing it changes nothing", "[device]") {
+  for (Device device : devices()) {
+    if (device == Device::cuda) continue;
+    INFO(name(device));
+    SortOptions o = small("transformer-xl");
+    const Trace expected = train(o, device);
+    o.allow_tf32 = true;
+    const Trace got = train(o, device);
+    backend(device).allow_tf32(false);
+    CHECK(got.losses == expected.losses);
+    CHECK(got.weights == expected.weights);
   }
 }
 

@@ -111,12 +111,13 @@ TEST_CASE("flag over file over preset", "[options]") {
 
 TEST_CASE("a saved configuration is read back whole", "[options]") {
   const ScratchFolder folder;
-  const SortOptions before =
-      resolve({"--preset", "paper-16000", "--heads", "4", "--widths", "0.1,0.2,0.3,0.4", "--mu0", "0.25", "--sticky",
-               "--no-padding", "--density", "parabola", "--data", "a.txt", "--seed", "123456789012345", "--lr", "0.1"});
+  const SortOptions before = resolve({"--preset", "paper-16000", "--heads", "4", "--widths", "0.1,0.2,0.3,0.4", "--mu0",
+                                      "0.25", "--sticky", "--no-padding", "--density", "parabola", "--data", "a.txt",
+                                      "--seed", "123456789012345", "--lr", "0.1", "--allow-tf32"});
   save_options(folder / "config.json", before);
   SortOptions copy = before, after = resolve({"--config", folder / "config.json"});
   CHECK(to_json(option_table(copy)) == to_json(option_table(after)));
+  CHECK(after.allow_tf32);
   SortOptions direct = options_from_json(read_config(folder / "config.json"), "config.json");
   CHECK(to_json(option_table(copy)) == to_json(option_table(direct)));
   CHECK_THAT(error_of([&] { save_options(folder / "none/config.json", before); }), Contains("No such file"));
@@ -163,6 +164,11 @@ TEST_CASE("on top of a checkpoint only what it leaves open may change", "[option
   const std::string message = error_of([&] { over({"--heads", "4", "--lr", "1", "--threads", "3"}, Scope::training); });
   CHECK_THAT(message, Contains("heads: 8 in the checkpoint, 4 asked for") &&
                           Contains("lr: 0.0028 in the checkpoint, 1 asked for") && !Contains("threads"));
+  // What computes is left open: other hardware may go on.
+  const SortOptions elsewhere = over({"--device", "cuda", "--allow-tf32"}, Scope::training);
+  CHECK((elsewhere.allow_tf32 && !saved.allow_tf32));
+  CHECK(with_flags({"--no-allow-tf32"},
+                   [&](const SortFlags& flags) { return !flags.resolve_over(elsewhere, Scope::training).allow_tf32; }));
   CHECK(over({"--stm", "128", "--lr", "1"}, Scope::weights).stm == 128);
   CHECK_THAT(error_of([&] {
                over({"--preset", "paper-4000"}, Scope::weights);
@@ -186,5 +192,6 @@ TEST_CASE("the sorting task's help shows defaults of demo and paper", "[options]
   flags.add_to(app);
   const std::string help = app.help();
   CHECK_THAT(help, Contains("[500; paper: 4000, 8000, 16000]") && Contains("[2; paper: 3]") &&
-                       Contains("runs/PRESET/MODEL") && Contains("[demo]") && Contains("[0.75]"));
+                       Contains("runs/PRESET/MODEL") && Contains("[demo]") && Contains("[0.75]") &&
+                       Contains("--[no-]allow-tf32") && Contains("only --device cuda"));
 }

@@ -15,7 +15,7 @@
 #include "data/files.h"
 #include "data/safetensors.h"
 #include "tasks/metrics.h"
-#include "tensor/real.h"
+#include "tensor/backend.h"
 #include "tests/scratch.h"
 
 extern char** environ;
@@ -232,6 +232,30 @@ TEST_CASE("what goes wrong is said clearly and keeps the last checkpoint", "[sor
     CHECK(unwritable == 1);
     CHECK_THAT(message, Catch::Contains("file"));
   }
+}
+
+TEST_CASE("a device that this build or machine lacks is refused before anything is written", "[sort]") {
+  const ScratchFolder scratch;
+  for (const Device device : {Device::simt, Device::cuda}) {
+    const char* why = device == Device::simt ? simt::absence() : cuda::absence();
+    if (why == nullptr) continue;
+    Program train(with_flags(small_training(scratch / "run"), {"--device", name(device)}), scratch / "log");
+    CHECK(train.wait() == 1);
+    CHECK(train.output() == fmt::format("[device] {} cannot be used: {}; --device {}cpu does the same\n", name(device),
+                                        why, device == Device::cuda && simt::backend() ? "simt or " : ""));
+    CHECK_FALSE(std::filesystem::exists(scratch / "run"));
+  }
+}
+
+TEST_CASE("what computes is saved with a run, and may change when it goes on", "[sort]") {
+  const ScratchFolder scratch;
+  std::vector<std::string> arguments = with_flags(small_training(scratch / "run"), {"--steps", "3"});
+  arguments.push_back("--allow-tf32");
+  REQUIRE(Program(arguments, scratch / "log").wait() == 0);
+  CHECK_THAT(read_text(scratch / "run/config.json"), Catch::Contains("\"allow-tf32\": true"));
+  Program run({"train", "--resume", scratch / "run", "--no-allow-tf32"}, scratch / "log");
+  CHECK(run.wait() == 0);
+  CHECK_THAT(read_text(scratch / "run/config.json"), Catch::Contains("\"allow-tf32\": false"));
 }
 
 TEST_CASE("files made by generate are trained and tested on", "[sort]") {

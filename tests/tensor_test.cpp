@@ -117,6 +117,9 @@ TEST_CASE("time is axis 1", "[tensor]") {
   CHECK_THROWS_WITH(slice_time(x, 2, 2), "[slice_time] steps [2, 4) are not inside axis 1 of (2, 3, 2)");
   CHECK_THROWS_WITH(slice_time(x, -1, 2), Contains("[slice_time]"));
   CHECK_THROWS_WITH(slice_time(counting({3}), 0, 1), Contains("[slice_time]"));
+  CHECK_THROWS_WITH(copy_time(x, 2, counting({2, 4, 2}), 0, 2),
+                    "[copy_time] 2 steps from step 0 of (2, 4, 2) on cpu do not fit from step 2 into (2, 3, 2) on cpu");
+  CHECK_THROWS_WITH(copy_time(x, 0, counting({2, 4, 3}), 0, 2), Contains("[copy_time] shapes differ beyond axis 1"));
 
   const Tensor a = counting({2, 1, 2});
   CHECK(concat_time(a, x).to_vector() == std::vector<real>{0, 1, 0, 1, 2, 3, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11});
@@ -157,13 +160,34 @@ TEST_CASE("a storage moves into an arena with all who hold it", "[tensor]") {
 
 // ---- devices
 
+TEST_CASE("steps are copied on every device", "[tensor][device]") {
+  for (Device device : {Device::cpu, Device::simt, Device::cuda}) {
+    if ((device == Device::simt && !simt::backend()) || (device == Device::cuda && !cuda::backend())) continue;
+    INFO(name(device));
+    const Tensor x = counting({3, 4, 2}).to(device), y = full({3, 5, 2}, -1, device);
+    copy_time(y, 1, x, 2, 2);
+    CHECK(y.to_vector() == std::vector<real>{-1, -1, 4,  5,  6,  7,  -1, -1, -1, -1,  //
+                                             -1, -1, 12, 13, 14, 15, -1, -1, -1, -1,  //
+                                             -1, -1, 20, 21, 22, 23, -1, -1, -1, -1});
+    copy_time(y, 0, x, 0, 0);
+    copy_time(y, 1, x, 0, 4);
+    CHECK(slice_time(y, 1, 4).to_vector() == x.to_vector());
+    CHECK(concat_time(slice_time(x, 0, 1), slice_time(x, 1, 3)).to_vector() == x.to_vector());
+    CHECK(concat_time(x.slice(0, 1), x.slice(2, 3)).to_vector() ==
+          std::vector<real>{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23});
+    CHECK(x.clone().to_vector() == x.to_vector());
+  }
+}
+
 TEST_CASE("devices are parsed by name, and a missing one is named", "[tensor]") {
   for (Device device : {Device::cpu, Device::simt, Device::cuda}) CHECK(parse_device(name(device)) == device);
   CHECK_THROWS_WITH(parse_device("gpu"), "[device] unknown device: got \"gpu\", expected cpu, simt or cuda");
   if (simt::backend() == nullptr)
     CHECK_THROWS_WITH(zeros({3}, Device::simt), Contains(simt::absence()) && Contains("--device cpu"));
   if (cuda::backend() == nullptr)
-    CHECK_THROWS_WITH(zeros({3}, Device::cuda), Contains(cuda::absence()) && Contains("cpu does the same"));
+    CHECK_THROWS_WITH(zeros({3}, Device::cuda), fmt::format("[device] cuda cannot be used: {}; --device {}cpu does the "
+                                                            "same",
+                                                            cuda::absence(), simt::backend() ? "simt or " : ""));
 }
 
 }  // namespace

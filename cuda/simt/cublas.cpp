@@ -19,6 +19,7 @@ using SgemmStridedBatched = decltype(::cublasSgemmStridedBatched);
 
 #include <cblas.h>
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cctype>
@@ -140,8 +141,24 @@ void watch([[maybe_unused]] const Matrix& x, [[maybe_unused]] int i, [[maybe_unu
 #endif
 }
 
+// Under the thread sanitizer the CPU's BLAS has one thread: the sanitizer does not see its barriers, and would take
+// them for races.
+class OneThread {
+ public:
+  OneThread() {
+    if (SIMT_WITH_TSAN) omp_set_num_threads(1);
+  }
+  ~OneThread() {
+    if (SIMT_WITH_TSAN) omp_set_num_threads(before_);
+  }
+
+ private:
+  const int before_ = omp_get_max_threads();
+};
+
 void multiply(const Gemm& g, Stream& s) {
   const tsan::Context as_stream(s.context);
+  const OneThread for_the_sanitizer;
   const auto flag = [](const Matrix& x) { return x.transposed() ? CblasTrans : CblasNoTrans; };
   for (int i = 0; i < g.batch; ++i) {
     if (g.alpha != 0 && g.k > 0) watch(g.a, i, false), watch(g.b, i, false);

@@ -13,6 +13,7 @@
 #define cudaMemGetInfo ::simt::cudaMemGetInfo
 #define cudaMemcpy ::simt::cudaMemcpy
 #define cudaMemcpyAsync ::simt::cudaMemcpyAsync
+#define cudaMemcpy2DAsync ::simt::cudaMemcpy2DAsync
 #define cudaMemset ::simt::cudaMemset
 #define cudaMemsetAsync ::simt::cudaMemsetAsync
 #define cudaMemcpyToSymbol ::simt::cudaMemcpyToSymbol
@@ -34,6 +35,7 @@
 #define cudaPeekAtLastError ::simt::cudaPeekAtLastError
 #define cudaGetErrorString ::simt::cudaGetErrorString
 #define cudaGetErrorName ::simt::cudaGetErrorName
+#define cudaDriverGetVersion ::simt::cudaDriverGetVersion
 #define cudaGetDeviceCount ::simt::cudaGetDeviceCount
 #define cudaGetDevice ::simt::cudaGetDevice
 #define cudaSetDevice ::simt::cudaSetDevice

@@ -35,10 +35,22 @@ Event& event_of(cudaEvent_t event, const char* op) {
 
 using Staged = std::shared_ptr<std::vector<char>>;
 
+/// What a copy moves: `count` rows, a pitch apart. A flat copy has one.
+struct Rows {
+  size_t bytes, count = 1, dst_pitch = 0, src_pitch = 0;
+
+  bool empty() const { return bytes == 0 || count == 0; }
+  size_t span(size_t pitch) const { return (count - 1) * pitch + bytes; }  // from the first byte to the last
+  void move(void* dst, const void* src) const {
+    for (size_t i = 0; i < count; ++i)
+      std::memcpy(static_cast<char*>(dst) + i * dst_pitch, static_cast<const char*>(src) + i * src_pitch, bytes);
+  }
+};
+
 // Copies as the stream's point of view: the thread sanitizer watches memcpy, and also who frees what was staged.
-void move_bytes(Stream& s, void* dst, const void* src, size_t bytes, Staged staged = nullptr) {
+void move_bytes(Stream& s, void* dst, const void* src, const Rows& rows, Staged staged = nullptr) {
   const tsan::Context as_stream(s.context);
-  std::memcpy(dst, src, bytes);
+  rows.move(dst, src);
   staged.reset();
   tsan::release(&s.token);
 }
@@ -49,7 +61,7 @@ void check_host(const char* op, const char* name, const void* p, Site site) {
             site.file_name(), site.line(), Memory::instance().describe(reinterpret_cast<uintptr_t>(p)));
 }
 
-cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle,
+cudaError_t copy(const char* op, void* dst, const void* src, const Rows& rows, cudaMemcpyKind kind, cudaStream_t handle,
                  Site site) {
   const auto held = lock();
   Stream& stream = queues().stream(handle, op);
@@ -59,18 +71,22 @@ cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaM
                           : (is_device(src) ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (bytes == 0) return cudaSuccess;
-  if (to_device) memory.check_device_range(op, "destination", dst, bytes, site);
-  if (from_device) memory.check_device_range(op, "source", src, bytes, site);
+  if (rows.empty()) return cudaSuccess;
+  if (to_device) memory.check_device_range(op, "destination", dst, rows.span(rows.dst_pitch), site);
+  if (from_device) memory.check_device_range(op, "source", src, rows.span(rows.src_pitch), site);
   if (!to_device) check_host(op, "destination", dst, site);
   if (!from_device) check_host(op, "source", src, site);
 
   if (kind == cudaMemcpyHostToDevice && !memory.is_pinned(src)) {
     // Pageable memory is staged: it may be changed as soon as the call returns.
-    const auto* begin = static_cast<const char*>(src);
-    queues().submit(stream, [=, staged = std::make_shared<std::vector<char>>(begin, begin + bytes)](Stream& s) mutable {
+    Rows packed = rows;
+    packed.dst_pitch = rows.bytes;
+    auto staged = std::make_shared<std::vector<char>>(rows.bytes * rows.count);
+    packed.move(staged->data(), src);
+    packed.dst_pitch = rows.dst_pitch, packed.src_pitch = rows.bytes;
+    queues().submit(stream, [=, staged = std::move(staged)](Stream& s) mutable {
       const void* data = staged->data();
-      move_bytes(s, dst, data, bytes, std::move(staged));
+      move_bytes(s, dst, data, packed, std::move(staged));
     });
     return cudaSuccess;
   }
@@ -78,7 +94,7 @@ cudaError_t copy(const char* op, void* dst, const void* src, size_t bytes, cudaM
   if (!to_device || !from_device) memory.begin_use(pinned, !to_device, site);
   queues().submit(stream, [=](Stream& s) {
     if (!to_device || !from_device) Memory::instance().end_use(pinned, !to_device);
-    move_bytes(s, dst, src, bytes);
+    move_bytes(s, dst, src, rows);
   });
   if (!to_device && !memory.is_pinned(dst)) queues().wait(stream);  // as CUDA does: no page of it can wait
   return cudaSuccess;
@@ -139,12 +155,22 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream,
                             Site site) {
-  return copy("cudaMemcpyAsync", dst, src, bytes, kind, stream, site);
+  return copy("cudaMemcpyAsync", dst, src, {bytes}, kind, stream, site);
+}
+
+cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream, Site site) {
+  constexpr size_t kMaxPitch = 0x7FFFFFFF;  // cudaDeviceProp::memPitch of every GPU
+  for (const auto& [name, pitch] : {std::pair{"destination", dst_pitch}, std::pair{"source", src_pitch}})
+    lem::check(width <= pitch && pitch <= kMaxPitch,
+               "[cudaMemcpy2DAsync] pitch of the {} at {}:{}: got {}, expected at least the width {} and at most {}",
+               name, site.file_name(), site.line(), pitch, width, kMaxPitch);
+  return copy("cudaMemcpy2DAsync", dst, src, {width, height, dst_pitch, src_pitch}, kind, stream, site);
 }
 
 cudaError_t cudaMemcpy(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, Site site) {
   const auto held = lock();
-  copy("cudaMemcpy", dst, src, bytes, kind, nullptr, site);
+  copy("cudaMemcpy", dst, src, {bytes}, kind, nullptr, site);
   queues().wait(queues().stream(nullptr, "cudaMemcpy"));
   return cudaSuccess;
 }
@@ -307,6 +333,10 @@ const char* cudaGetErrorString(cudaError_t error) {
   }
 }
 
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;

@@ -1,6 +1,8 @@
 // The table of the CPU's kernels, and its memory.
+#include <omp.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -23,10 +25,23 @@ void* allocate(size_t bytes) {
 #endif
   return p;
 }
-void copy(void* dst, const void* src, size_t bytes) {
+void transfer(void* dst, const void* src, size_t bytes) {
   if (bytes) std::memcpy(dst, src, bytes);
 }
+/// In pieces, so that few long rows are shared out as well as many short ones.
+void copy(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows) {
+  constexpr size_t kPiece = size_t(256) << 10;
+  const size_t pieces = (bytes + kPiece - 1) / kPiece;
+#pragma omp parallel for if (bytes * rows > 4 * kPiece && !omp_in_parallel())
+  for (size_t i = 0; i < rows * pieces; ++i) {
+    const size_t row = i / pieces, begin = i % pieces * kPiece;
+    std::memcpy(static_cast<char*>(dst) + row * dst_pitch + begin,
+                static_cast<const char*>(src) + row * src_pitch + begin, std::min(kPiece, bytes - begin));
+  }
+}
 void synchronize() {}
+DeviceMemory memory() { return {}; }
+void allow_tf32(bool) {}
 
 std::chrono::steady_clock::time_point started;
 void start_clock() { started = std::chrono::steady_clock::now(); }
@@ -38,12 +53,14 @@ const Backend& backend() {
   static const Backend table = {"cpu",
                                 allocate,
                                 std::free,
-                                copy,
-                                copy,
+                                transfer,
+                                transfer,
                                 copy,
                                 synchronize,
                                 start_clock,
                                 stop_clock,
+                                memory,
+                                allow_tf32,
                                 {
 #define KERNEL(name, ...) &cpu::name,
 #include "tensor/kernels.h"

@@ -101,6 +101,36 @@ TEST_CASE("memset and copies on the device", "[simt]") {
   REQUIRE(y.host() == std::vector<int>{2, 2, 2, 2, 2, 1, 1, 0, 0, 0});
 }
 
+TEST_CASE("copies of rows a pitch apart, in every direction", "[simt]") {
+  const Streams s;
+  std::vector<int> host(3 * 5), back(3 * 4, -1);
+  for (size_t i = 0; i < host.size(); ++i) host[i] = int(i);
+  const Device<int> x(size_t{3 * 7}, -1), y(size_t{2 * 3 + 2}, -1);
+  constexpr size_t size = sizeof(int);
+  OK(cudaDeviceSynchronize());
+  OK(cudaMemcpy2DAsync(x.get() + 1, 7 * size, host.data(), 5 * size, 4 * size, 3, cudaMemcpyHostToDevice, s.a));
+  host.assign(host.size(), 0);
+  OK(cudaMemcpy2DAsync(y.get(), 3 * size, x.get() + 2, 7 * size, 2 * size, 3, cudaMemcpyDeviceToDevice, s.a));
+  OK(cudaMemcpy2DAsync(y.get(), 3 * size, nullptr, 7 * size, 2 * size, 0, cudaMemcpyDeviceToDevice, s.a));
+  OK(cudaMemcpy2DAsync(back.data(), 4 * size, y.get(), 3 * size, 2 * size, 3, cudaMemcpyDeviceToHost, s.a));
+  OK(cudaStreamSynchronize(s.a));
+  REQUIRE(x.host() == std::vector<int>{-1, 0, 1, 2, 3, -1, -1, -1, 5, 6, 7, 8, -1, -1, -1, 10, 11, 12, 13, -1, -1});
+  REQUIRE(y.host() == std::vector<int>{1, 2, -1, 6, 7, -1, 11, 12});
+  REQUIRE(back == std::vector<int>{1, 2, -1, -1, 6, 7, -1, -1, 11, 12, -1, -1});
+#ifndef __CUDACC__
+  const auto copy = [&](size_t dst_pitch, size_t src_pitch, size_t width, size_t height) {
+    (void)cudaMemcpy2DAsync(y.get(), dst_pitch, x.get(), src_pitch, width, height, cudaMemcpyDeviceToDevice, s.a);
+  };
+  REQUIRE_THROWS_WITH(copy(8, 12, 12, 2),
+                      Catch::Contains("[cudaMemcpy2DAsync] pitch of the destination at tests/simt/") &&
+                          Catch::Contains("got 8, expected at least the width 12"));
+  REQUIRE_THROWS_WITH(copy(12, 8, 12, 2), Catch::Contains("pitch of the source at"));
+  REQUIRE_THROWS_WITH(copy(size_t{1} << 31, 8, 8, 2), Catch::Contains("at most 2147483647"));
+  REQUIRE_THROWS_WITH(copy(12, 8, 8, 4), Catch::Contains("destination at") && Catch::Contains("got 44 bytes from 0"));
+  REQUIRE_THROWS_WITH(copy(8, 28, 8, 4), Catch::Contains("source at") && Catch::Contains("got 92 bytes from 0"));
+#endif
+}
+
 #ifndef __CUDACC__
 TEST_CASE("fresh device memory is NaN, and memory runs out as it should", "[simt]") {
   float* x = nullptr;
