@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "nn/ridge.h"
 
@@ -198,9 +199,17 @@ Tensor ContinuousMemory::sticky_points(const MemoryState& state, Random& random)
   on(device_).sticky_histogram(mass.data(), state.density.data(), B, n, options_.bins);
   on(device_).sticky_points(points.data(), fallbacks.data(), mass.data(), options_.draw, options_.place,
                             random.stream(), B, options_.bins, options_.R);
-  const std::vector<int32_t> fell_back = fallbacks.to_vector();
-  for (int64_t b = 0; b < B; ++b) sticky_fallbacks_ += state.filled[size_t(b)] ? fell_back[size_t(b)] : 0;
+  unread_draws_.push_back({fallbacks, {state.filled.begin(), state.filled.end()}});
+  if (unread_draws_.size() >= 256) sticky_fallbacks();
   return points;
+}
+
+int64_t ContinuousMemory::sticky_fallbacks() const {
+  for (const Draw& draw : std::exchange(unread_draws_, {})) {
+    const std::vector<int32_t> fell_back = draw.fallbacks.to_vector();
+    for (size_t b = 0; b < fell_back.size(); ++b) sticky_fallbacks_ += draw.filled[b] ? fell_back[b] : 0;
+  }
+  return sticky_fallbacks_;
 }
 
 Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,

@@ -100,8 +100,8 @@ class ContinuousMemory {
   /// Z_LTM's learned gate, applied to z W_out; only with options.learned_gate.
   Variable gate_output(const Variable& z_ltm, const Variable& q) const;
   const MemoryOptions& options() const { return options_; }
-  /// Times that sticky memories found no usable histogram and read uniform points.
-  int64_t sticky_fallbacks() const { return sticky_fallbacks_; }
+  /// Times that sticky memories found no usable histogram and read uniform points. Waits for the device.
+  int64_t sticky_fallbacks() const;
 
  private:
   /// Ridge operators for one number of newcomers, on the device.
@@ -129,7 +129,13 @@ class ContinuousMemory {
   Variable w_density_;                  // (2, N) or (2, H, N): w_μ and w_σ
   TimeGate gate_;
   Linear learned_gate_;
-  int64_t sticky_fallbacks_ = 0;
+  /// What draws have counted but nobody has read yet, since that would wait for the device.
+  struct Draw {
+    Tokens fallbacks;             // (B): 0 or 1
+    std::vector<int32_t> filled;  // (B): rows that held something
+  };
+  mutable std::vector<Draw> unread_draws_;
+  mutable int64_t sticky_fallbacks_ = 0;
 };
 
 }  // namespace lem
