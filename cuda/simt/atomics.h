@@ -12,19 +12,20 @@
 namespace simt {
 
 void atomic_done(void* address);  // orders by fences, and lets others run when a thread does nothing but this
-void let_others_run();            // never inlined: it knows its caller
+void let_others_run(const void* caller);
 
-SIMT_UNCHECKED inline void after_atomic([[maybe_unused]] void* address) {
+/// A function of its own, or the thread sanitizer would watch the interpreter's count.
+SIMT_UNCHECKED __attribute__((noinline)) inline void after_atomic([[maybe_unused]] void* address) {
 #if SIMT_WITH_TSAN
   atomic_done(address);
 #endif
   if (++here.atomics >= 1024) [[unlikely]]
-    let_others_run();
+    let_others_run(__builtin_return_address(0));
 }
 
 /// old = *p; *p = change(old), at once. Returns old.
 template <class T, class Change>
-T update(T* p, Change change) {
+SIMT_INLINE T update(T* p, Change change) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
   static_assert(sizeof(T) == sizeof(Bits));
   auto* bits = reinterpret_cast<Bits*>(p);
@@ -42,7 +43,7 @@ T update(T* p, Change change) {
 }  // namespace simt
 
 #define SIMT_ATOMIC(name, type, expression)                                   \
-  inline type name(type* p, type value) {                                     \
+  SIMT_INLINE type name(type* p, type value) {                                \
     return simt::update(p, [value](type old) -> type { return expression; }); \
   }
 #define SIMT_ATOMIC_INTEGERS(name, expression) \
@@ -68,7 +69,7 @@ SIMT_ATOMIC(atomicInc, unsigned, old >= value ? 0 : old + 1)
 SIMT_ATOMIC(atomicDec, unsigned, old == 0 || old > value ? value : old - 1)
 
 #define SIMT_ATOMIC_CAS(type)                                                                \
-  inline type atomicCAS(type* p, type expected, type value) {                                \
+  SIMT_INLINE type atomicCAS(type* p, type expected, type value) {                           \
     return simt::update(p, [=](type old) -> type { return old == expected ? value : old; }); \
   }
 SIMT_ATOMIC_CAS(int)

@@ -85,9 +85,9 @@ void atomic_done(void* address) {
   if (Block* block = Block::current()) block->atomic_done(address);
 }
 
-__attribute__((noinline)) void let_others_run() {
+void let_others_run(const void* caller) {
   here.atomics = 0;
-  if (Block* block = Block::current()) block->give_way(__builtin_return_address(0));
+  if (Block* block = Block::current()) block->give_way(caller);
 }
 
 // --- gdb

@@ -16,6 +16,9 @@ inline bool same(const Site& a, const Site& b) {
          (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
+// What has no Site names its place by the return address, so it must be part of the kernel at any optimisation.
+#define SIMT_INLINE inline __attribute__((always_inline))
+
 // What instrumented kernels may call without the sanitizer looking at the interpreter's own data.
 #define SIMT_UNCHECKED __attribute__((no_sanitize("address", "thread")))
 

@@ -122,5 +122,5 @@ SIMT_REDUCE(__reduce_xor_sync, unsigned, reduce_xor)
 inline void __threadfence(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_block(simt::Site site = simt::Site::current()) { simt::fence(site); }
 inline void __threadfence_system(simt::Site site = simt::Site::current()) { simt::fence(site); }
-inline void __nanosleep(unsigned, simt::Site site = simt::Site::current()) { simt::sleep(site); }
+SIMT_INLINE void __nanosleep(unsigned, simt::Site site = simt::Site::current()) { simt::sleep(site); }
 [[noreturn]] inline void __trap(simt::Site site = simt::Site::current()) { simt::block_of("__trap", site).trap(site); }
