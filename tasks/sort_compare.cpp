@@ -30,11 +30,11 @@ void train(Contestant& c, SortOptions o, const std::string& root) {
 void print_table(const std::vector<Contestant>& contestants, const SortOptions& o) {
   const SortScore& any = contestants[0].result.test;
   fmt::print("\nSorting {} symbols by count, {} tokens, {} held-out samples\n\n", o.symbols, o.length, any.samples);
-  fmt::print("  {:<44} {:>10} {:>9}\n", "", "accuracy", "training");
+  fmt::print("  {:<46} {:>10} {:>9}\n", "", "accuracy", "training");
   for (const Contestant& c : contestants)
-    fmt::print("  {:<44} {:>8.1f} % {:>7.1f} s\n", c.name, 100 * c.result.test.accuracy, c.result.seconds);
-  fmt::print("  {:<44} {:>8.1f} %\n", "ceiling: counting all tokens", 100 * any.ceiling_all);
-  fmt::print("  {:<44} {:>8.1f} %\n\n",
+    fmt::print("  {:<46} {:>8.1f} % {:>7.1f} s\n", c.name, 100 * c.result.test.accuracy, c.result.seconds);
+  fmt::print("  {:<46} {:>8.1f} %\n", "ceiling: counting all tokens", 100 * any.ceiling_all);
+  fmt::print("  {:<46} {:>8.1f} %\n\n",
              fmt::format("ceiling: counting the last {} to {} tokens", o.stm, o.stm + o.segment),
              100 * any.ceiling_visible);
 }
