@@ -39,11 +39,12 @@ __global__ void __launch_bounds__(kThreads) evaluate_kernel(float* psi, const fl
 
 /// r (n, N) = E_{p_i}[ψ_j]: a thread has one density and 32 neighbouring functions, for which the density's own part is
 /// worked out once; a warp's densities are neighbours, so the functions' parameters are the same for all its lanes. Its
-/// writes are not coalesced: this one is for figures and tests. 128 threads leave all registers to the closed forms.
+/// writes are not coalesced: this one is for figures and tests. Four blocks of 128 threads an SM leave
+/// a thread 128 registers, all that the closed forms want.
 constexpr int kFunctions = 32, kDensities = 128;
 
 template <class E>
-__global__ void __launch_bounds__(kDensities)
+__global__ void __launch_bounds__(kDensities, 4)
     expectation_kernel(float* r, const float* density, BasisView basis, int64_t n) {
   const int64_t parts = ceil_div(basis.N, kFunctions);
   const int64_t i = blockIdx.x / parts * kDensities + threadIdx.x, begin = blockIdx.x % parts * kFunctions;

@@ -134,6 +134,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<E> < 2 ? 1 : 2)
         stage(&dz_tile[0].x, kTile, dz + (b * s.T + t0) * C + h * s.D + d0, C, queries, columns);
       stage(&values_tile[0].x, kDepth, values + (b * basis.N + j0) * C + h * s.D + d0, C, basis.N - j0, columns);
       __syncthreads();
+#pragma unroll 1
       for (int d = 0; d < ceil_div(columns, 4); ++d) {
         const float4 x = dz_tile[query * (kStride / 4) + d];
 #pragma unroll

@@ -165,10 +165,14 @@ __device__ inline void store_parts(float* parts, float* memory, const Sum<kD>& u
   }
 }
 
+// The second launch bound below: left alone (0), the compiler aims at 128 registers, two blocks an SM; where it would
+// spill for that on some GPU, one block is enough (1).
+
 // blockIdx.x: batch row and head; blockIdx.y: tile of queries, the last (which see most) first. 5 products a tile.
 // parts: (B, tiles, 2, H·D)
 template <int kD>
-__global__ void __launch_bounds__(kThreads) query_kernel(float* dq, float* parts, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreads, kD == 64 ? 1 : 0)
+    query_kernel(float* dq, float* parts, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuterBand ? kInner : kOuterBand) / 4]);
   SHARED(float4, biases, [2 * kD / 4]);
   SHARED(unsigned, keep, [kThreads]);
@@ -200,7 +204,7 @@ __global__ void __launch_bounds__(kThreads) query_kernel(float* dq, float* parts
 
 // blockIdx.x: batch row and head; blockIdx.y: tile of keys, the first (which are seen most) first. 5 products a tile.
 template <int kD>
-__global__ void __launch_bounds__(kThreads) key_kernel(float* dk, float* dv, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) key_kernel(float* dk, float* dv, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuter ? kInner : kOuter) / 4]);
   SHARED(float4, biases, [2 * kD / 4]);
   SHARED(unsigned, keep, [kThreads]);
@@ -231,7 +235,7 @@ __global__ void __launch_bounds__(kThreads) key_kernel(float* dk, float* dv, Inp
 // blockIdx.x: batch row and head; blockIdx.y: tile of rows of r, the last (the shortest distances, of most pairs)
 // first. 4 products a tile. parts: (B, K, H·D)
 template <int kD>
-__global__ void __launch_bounds__(kThreads) distance_kernel(float* parts, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) distance_kernel(float* parts, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuter ? kInner : kOuter) / 4]);
   SHARED(float4, biases, [2 * kD / 4]);
   SHARED(unsigned, keep, [kThreads]);
