@@ -55,8 +55,10 @@ class Trainer {
   };
   /// Takes a step; does not wait for the device.
   void step();
-  /// The figures of the steps since the last call: waits for the device. An Error if one of them was not finite.
-  std::vector<Step> read();
+  /// Hands the figures of each step since the last call to `visit`, in order: waits for the device. An Error at the
+  /// first that is not finite.
+  template <class Visit>
+  void read(Visit visit);
   int64_t unread() const { return int64_t(unread_.size()); }
   void save(const std::string& name) const;
   void restore(const Checkpoint& checkpoint);
@@ -97,19 +99,18 @@ void Trainer::step() {
   unread_.push_back({steps_done++, random_before, std::move(result), adam_.grad_squares()});
 }
 
-std::vector<Trainer::Step> Trainer::read() {
-  std::vector<Step> steps;
+template <class Visit>
+void Trainer::read(Visit visit) {
   for (const Unread& u : std::exchange(unread_, {})) {
-    steps.push_back({.number = u.steps_before + 1,
-                     .loss = u.result.loss(),
-                     .accuracy = double(u.result.correct()) / double(u.result.scored()),
-                     .grad_norm = std::sqrt(item(u.grad_squares)),
-                     .kl = u.result.kl(),
-                     .tokens = u.result.tokens()});
-    if (!std::isfinite(steps.back().loss) || !std::isfinite(steps.back().grad_norm))
-      explain_nonfinite(u, steps.back().loss);
+    const Step step{.number = u.steps_before + 1,
+                    .loss = u.result.loss(),
+                    .accuracy = double(u.result.correct()) / double(u.result.scored()),
+                    .grad_norm = std::sqrt(item(u.grad_squares)),
+                    .kl = u.result.kl(),
+                    .tokens = u.result.tokens()};
+    if (!std::isfinite(step.loss) || !std::isfinite(step.grad_norm)) explain_nonfinite(u, step.loss);
+    visit(step);
   }
-  return steps;
 }
 
 // The optimiser has left the weights alone since, so the step can be taken again: for its gradients, and then with
@@ -211,7 +212,7 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
   // On a GPU the host only queues work: to look at a loss it must wait until all of it is done.
   const int64_t read_every = o.read_every > 0 ? o.read_every : o.device == "cuda" ? 10 : 1;
   const auto report = [&] {
-    for (const Trainer::Step& step : trainer.read()) {
+    trainer.read([&](const Trainer::Step& step) {
       progress.update(step.number, step.loss, step.accuracy, step.tokens);
       metrics.append({{"step", step.number},
                       {"loss", step.loss},
@@ -219,7 +220,7 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
                       {"grad_norm", step.grad_norm},
                       {"kl", step.kl},
                       {"lr", schedule(o).at(step.number - 1)}});
-    }
+    });
   };
   auto start = std::chrono::steady_clock::now();
   const auto save = [&](const char* name) {
