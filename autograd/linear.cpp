@@ -94,13 +94,17 @@ Variable linear_sum(const std::vector<LinearTerm>& terms) {
 
 // ---- y = concat(past, x) W ------------------------------------------------------------------------------------------
 
-Variable concat_linear(const Variable& past, const Variable& x, const Variable& W) {
+Variable concat_linear(const Variable& past, const Variable& x, const Variable& W, const Tensor& known) {
   if (!past.defined() || past.dim(1) == 0) return linear(x, W);
   check(x.shape().rank() == 3 && past.shape().rank() == 3 && past.dim(0) == x.dim(0) && past.dim(2) == x.dim(2) &&
             W.shape().rank() == 2 && W.dim(0) == x.dim(2),
         "[concat_linear] shapes do not fit: got past {}, x {}, W {}", past.shape().str(), x.shape().str(),
         W.shape().str());
   const int64_t B = x.dim(0), S = past.dim(1), T = x.dim(1), in = x.dim(2), out = W.dim(1);
+  check(
+      !known.defined() || (known.shape().rank() == 3 && known.dim(0) == B && known.dim(1) >= S && known.dim(2) == out),
+      "[concat_linear] known must be ({}, at least {}, {}): got {}", B, S, out,
+      known.defined() ? known.shape().str() : "");
   Variable y = result("concat_linear", {B, S + T, out}, {&past, &x, &W});
   // Each batch row of y is two blocks of rows: S from the past, T from x.
   const auto block = [=](int64_t n) {
@@ -114,7 +118,10 @@ Variable concat_linear(const Variable& past, const Variable& x, const Variable& 
                 .stride_a = n * in,
                 .stride_c = (S + T) * out};
   };
-  on(y.device()).gemm(y.data(), past.data(), W.data(), block(S));
+  if (known.defined())
+    copy_time(y.value(), 0, known, known.dim(1) - S, S);
+  else
+    on(y.device()).gemm(y.data(), past.data(), W.data(), block(S));
   on(y.device()).gemm(y.data() + S * out, x.data(), W.data(), block(T));
 
   return tape().record("concat_linear", y, [=, gw = W.slot(), W = W.value()](const Tensor& dy) {

@@ -18,8 +18,9 @@ struct LinearTerm {
 };
 Variable linear_sum(const std::vector<LinearTerm>& terms);
 /// y = concat(past, x) W along time, without the copy. past: (B, S, in) or undefined, x: (B, T, in), y: (B, S + T,
-/// out).
-Variable concat_linear(const Variable& past, const Variable& x, const Variable& W);
+/// out). known, if defined: (B, n ≥ S, out), whose last S steps are past W already; only the gradient of that part is
+/// then computed.
+Variable concat_linear(const Variable& past, const Variable& x, const Variable& W, const Tensor& known = {});
 /// y_b = M x_b, or Mᵀ x_b, for every batch row. M: (n, m), shared, or (B, n, m); x: (B, m, C), y: (B, n, C)
 /// (transposed: x (B, n, C), y (B, m, C)).
 Variable mix(const Variable& M, const Variable& x, bool transposed = false);

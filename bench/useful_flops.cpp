@@ -9,6 +9,7 @@ namespace {
 struct LayerCount {
   double B, T, Tq, S, L, C, F, H, N;  // Tq queries that are wanted, S short-term states, L newcomers to the memory
   bool infinity, stored, filled;      // is there anything in the memory; was there before this update?
+  bool kept;                          // are the short-term states' keys and values there from the last segment?
   double forward = 0, backward = 0;
 
   /// A product of m × k by k × n, and `gradients` (0, 1 or 2) more of the same size in the backward.
@@ -27,6 +28,7 @@ struct LayerCount {
     product(B * Tq, C, C, 2);      // q
     for (int i = 0; i < 2; ++i) {  // k and v: no gradient into the short-term states
       product(B * S, C, C, 1);
+      if (kept) forward -= 2 * B * S * C * C;
       product(B * T, C, C, 2);
     }
     product(K, C, C, 1);                                                    // r, from constant sinusoids
@@ -55,7 +57,7 @@ double useful_flops(const SortOptions& o) {
                V = double(o.symbols + 2);
   const double first_target = double(o.length);  // targets stand at length … length + symbols − 1
   double total = 0, recent = 0;
-  bool stored = false;
+  bool stored = false, last_read = false;  // did the last layer attend in the last segment?
   for (double begin = 0; begin < n; begin += T) {
     const double length = std::min(T, n - begin), end = begin + length;
     const double outputs = end > first_target ? end - std::max(begin, first_target) : 0;
@@ -66,7 +68,7 @@ double useful_flops(const SortOptions& o) {
       const bool last = l == o.layers - 1;
       LayerCount c{double(o.batch), length,       last ? outputs : length, stm,         leaving,
                    double(o.width), double(o.ff), double(o.heads),         double(o.N), o.model == "infinity",
-                   stored,          filled};
+                   stored,          filled,       last ? last_read : true};
       if (c.infinity && leaving > 0) c.memory_update();
       if (c.Tq > 0) {
         c.attention();
@@ -77,6 +79,7 @@ double useful_flops(const SortOptions& o) {
       total += c.forward + (outputs > 0 ? c.backward : 0);
     }
     recent = stm + length;
+    last_read = outputs > 0;
   }
   return total;
 }

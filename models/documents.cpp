@@ -39,6 +39,8 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   check(T > 0 && int64_t(batch.tokens.size()) == B * n && int64_t(batch.targets.size()) == B * n,
         "[documents] a batch of {} × {} needs as many tokens and targets: got {} and {}, segments of {}", B, n,
         batch.tokens.size(), batch.targets.size(), T);
+  Pass same_weights = pass;  // from the first segment to the last
+  same_weights.weights = new_weights_number();
   State fresh;
   if (state == nullptr) fresh = model.new_state(B), state = &fresh;
   const Device device = model.device();
@@ -52,7 +54,7 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
     const Tokens tokens = Tokens::from(columns(batch.tokens, B, n, begin, end - begin), {B, end - begin}, device);
     std::optional<NoGrad> no_grad;
     if (!learn || outputs == 0) no_grad.emplace();
-    const TransformerXL::Output out = model.forward(tokens, *state, pass, outputs);
+    const TransformerXL::Output out = model.forward(tokens, *state, same_weights, outputs);
     if (outputs == 0) continue;
 
     std::vector<int32_t> targets = columns(batch.targets, B, n, end - outputs, outputs);

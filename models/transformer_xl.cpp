@@ -1,6 +1,7 @@
 #include "models/transformer_xl.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lem {
 namespace {
@@ -46,8 +47,11 @@ void State::clear_row(int64_t b) {
 
 size_t State::bytes() const {
   size_t n = 0;
-  for (const LayerState& layer : layers)
-    n += layer.memory.bytes() + (layer.recent.defined() ? size_t(layer.recent.numel()) * sizeof(real) : 0);
+  for (const LayerState& layer : layers) {
+    n += layer.memory.bytes();
+    for (const Tensor& t : {layer.recent, layer.kept.k, layer.kept.v})
+      n += t.defined() ? size_t(t.numel()) * sizeof(real) : 0;
+  }
   return n;
 }
 
@@ -127,6 +131,8 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
   }
   const int64_t S = stm.defined() ? stm.dim(1) : 0;
   memory.recent = concat_time(stm, x.value());
+  KeysAndValues kept = std::exchange(memory.kept, {});
+  if (kept.weights != pass.weights) kept = {.k = {}, .v = {}, .weights = pass.weights};
   if (Tq == 0 && !needs_queries(l)) return {};
 
   const Variable h = options_.pre_norm ? layer.norm1(x) : x;
@@ -137,7 +143,8 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
     const RelativeAttentionOptions options{.window = options_.same_length ? options_.stm : 0,
                                            .first_key = first_keys(state, S),
                                            .dropout = pass.dropout(options_.attention_dropout)};
-    a = layer.attention.attend(last_steps(q, Tq), h_stm, h, positions(S + x.dim(1)), layer.u, layer.w, options);
+    a = layer.attention.attend(last_steps(q, Tq), h_stm, h, positions(S + x.dim(1)), layer.u, layer.w, options, kept);
+    if (pass.weights != 0) memory.kept = kept;
   }
   const Variable z = attention_output(l, memory, a, q, output);
   if (Tq == 0) return {};

@@ -25,6 +25,7 @@ struct TransformerOptions {
 /// What a model carries from segment to segment: a plain value, one entry a layer. Copy it with clone().
 struct LayerState {
   Tensor recent;  // (B, n, C): this layer's inputs that have not left the short-term memory, and the last segment's
+  KeysAndValues kept;  // of those steps, where the same weights read the next segment too: not part of saved states
   MemoryState memory;  // the ∞-former's
 };
 struct State {

@@ -1,9 +1,15 @@
 #include "nn/layers.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 namespace lem {
+
+uint64_t new_weights_number() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
 
 Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,
                const std::string& bias_name)
@@ -54,8 +60,9 @@ RelativeAttentionLayer::RelativeAttentionLayer(Parameters& p, const std::string&
 
 Variable RelativeAttentionLayer::attend(const Variable& q, const Variable& past, const Variable& x,
                                         const Tensor& positions, const Variable& u, const Variable& w,
-                                        const RelativeAttentionOptions& options) const {
-  const Variable k = concat_linear(past, x, w_k), v = concat_linear(past, x, w_v);
+                                        const RelativeAttentionOptions& options, KeysAndValues& kept) const {
+  const Variable k = concat_linear(past, x, w_k, kept.k), v = concat_linear(past, x, w_v, kept.v);
+  kept.k = k.value(), kept.v = v.value();
   const Variable r = linear(positions, w_r);
   return relative_attention(q, k, v, r, u, w, options);
 }

@@ -12,10 +12,16 @@ namespace lem {
 struct Pass {
   bool training = false;
   Random* random = nullptr;
+  /// A number for the weights as they are (new_weights_number). Keys and values that a state keeps of its last segment
+  /// serve again in a pass of the same number; 0: none are kept.
+  uint64_t weights = 0;
 
   /// Dropout of rate p: none in evaluation.
   Dropout dropout(double p) const { return training && p > 0 ? Dropout{real(p), random->stream()} : Dropout{}; }
 };
+
+/// For Pass::weights: a number that no other weights have had.
+uint64_t new_weights_number();
 
 /// y = x W (+ b); W: (in, out)
 struct Linear {
@@ -60,6 +66,12 @@ struct TimeGate {
   Variable operator()(const Variable& x) const;
 };
 
+/// Keys and values, (B, K, C) each, made by weights of the number `weights` (see Pass).
+struct KeysAndValues {
+  Tensor k, v;
+  uint64_t weights = 0;
+};
+
 /// The projections of relative attention, with u and w given by the model: they may be shared by all layers.
 struct RelativeAttentionLayer {
   Variable w_q, w_k, w_v, w_r, w_o;  // (C, C)
@@ -69,9 +81,11 @@ struct RelativeAttentionLayer {
   /// Queries: (B, T, C) → (B, T, C)
   Variable queries(const Variable& x) const { return linear(x, w_q); }
   /// softmax(scores) v, heads concatenated, before W_o. q: (B, Tq, C), the last Tq of x's T steps; past: (B, S', C) or
-  /// undefined; positions: (S' + T, C), sinusoids of the distances, largest first.
+  /// undefined; positions: (S' + T, C), sinusoids of the distances, largest first. kept: in, keys and values that end
+  /// with those of `past`, or undefined ones; out, those of past and x.
   Variable attend(const Variable& q, const Variable& past, const Variable& x, const Tensor& positions,
-                  const Variable& u, const Variable& w, const RelativeAttentionOptions& options) const;
+                  const Variable& u, const Variable& w, const RelativeAttentionOptions& options,
+                  KeysAndValues& kept) const;
 };
 
 /// Sinusoids of the distances K − 1 … 0, each at most `clamp` (0: no clamp): (K, C). model.md §1.

@@ -30,6 +30,7 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
   const NoGrad no_grad;
   const int64_t T = o.segment;
   Random random{uint64_t(o.seed), 0};
+  const Pass pass{.training = false, .random = &random, .weights = new_weights_number()};
   const Stream symbols{uint64_t(o.seed), uint64_t(1) << 40};
   State state = model.new_state(1);
   int64_t next_report = 1;
@@ -44,7 +45,7 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
     for (int64_t i = 0; i < n; ++i)
       segment[size_t(i)] = int32_t(symbols.bits(uint64_t(read + i)) % uint32_t(o.symbols));
     const auto start = std::chrono::steady_clock::now();
-    model.forward(Tokens::from(segment, {1, n}, model.device()), state, {.training = false, .random = &random}, n);
+    model.forward(Tokens::from(segment, {1, n}, model.device()), state, pass, n);
     if (n == T)
       milliseconds.push_back(1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     if (milliseconds.size() == milliseconds.capacity()) milliseconds.clear();

@@ -36,6 +36,8 @@ TEST_CASE("matrix products name the axes that do not meet", "[error]") {
   CHECK_THROWS_WITH(linear_sum({{x, W}, {longer, W}}), Contains("[linear_sum] terms do not fit: got x (7, 3)"));
   CHECK_THROWS_WITH(concat_linear(of({1, 2, 3}), of({2, 2, 3}), of({3, 4})),
                     "[concat_linear] shapes do not fit: got past (1, 2, 3), x (2, 2, 3), W (3, 4)");
+  CHECK_THROWS_WITH(concat_linear(of({1, 5, 3}), of({1, 2, 3}), of({3, 4}), zeros({1, 4, 4}, Device::cpu)),
+                    "[concat_linear] known must be (1, at least 5, 4): got (1, 4, 4)");
   CHECK_THROWS_WITH(mix(of({4, 5}), of({2, 4, 3})), "[mix] M (4, 5) does not fit x (2, 4, 3)");
   CHECK_THROWS_WITH(mix(of({4, 5}), of({2, 5, 3}), true), "[mix] M (4, 5) does not fit x (2, 5, 3) (M transposed)");
   CHECK_THROWS_WITH(mix(of({3, 4, 5}), of({2, 5, 3})), Contains("[mix] M (3, 4, 5)"));

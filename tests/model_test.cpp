@@ -193,6 +193,46 @@ TEST_CASE("asking for fewer outputs changes none of those that are left", "[mode
   }
 }
 
+TEST_CASE("keys and values kept while the weights stay the same change nothing", "[model]") {
+  TransformerOptions t = small_transformer();
+  t.stm = GENERATE(5, 3, 7);  // a segment long, shorter, longer
+  t.pre_norm = GENERATE(false, true);
+  MemoryOptions m = small_memory();
+  Net net(t, &m);
+  // The loss of all four segments' ends, and its gradients, read with this number for the weights before and after they
+  // change. The last layer has no keys of its segments without outputs.
+  const auto run = [&](uint64_t before, uint64_t after) {
+    const DocumentBatch batch = random_batch();
+    const std::vector<real> start = net.parameters.values().to_vector();
+    net.parameters.zero_grad();
+    Random random{3, 0};
+    State state = net.model->new_state(kB);
+    for (int64_t segment = 0; segment < 5; ++segment) {
+      if (segment == 2)  // other weights
+        on(Device::cpu)
+            .scale(net.parameters.values().data(), real(1.25), net.parameters.values().data(),
+                   net.parameters.values().numel());
+      std::vector<int32_t> ids;
+      for (int64_t b = 0; b < kB; ++b)
+        for (int64_t i = 0; i < kT; ++i) ids.push_back(batch.tokens[size_t(b * kN + segment * kT + i)]);
+      const Pass pass{.training = true, .random = &random, .weights = segment < 2 ? before : after};
+      const int64_t outputs = segment % 2 == 0 ? kT : 0;
+      const Variable logits = net.model->forward(Tokens::from(ids, {kB, kT}), state, pass, outputs).logits;
+      CHECK(state.layers[0].kept.k.defined() == (pass.weights != 0));
+      if (outputs > 0) backward(cross_entropy(logits, Tokens::from(ids, {kB * kT}), 1));
+      tape().clear();
+    }
+    std::vector<real> grads = net.parameters.grads().to_vector();
+    net.parameters.values().copy_from(Tensor::from(start, {int64_t(start.size())}));
+    return grads;
+  };
+  const std::vector<real> plain = run(0, 0), kept = run(1, 2);
+  real largest = 0;
+  for (real g : plain) largest = std::max(largest, std::abs(g));
+  for (size_t i = 0; i < plain.size(); ++i)
+    REQUIRE(kept[i] == Approx(plain[i]).epsilon(kDouble ? 1e-11 : 1e-4).margin(largest * (kDouble ? 1e-13 : 1e-5)));
+}
+
 namespace {
 
 /// Logits of a segment of random tokens that depend on `which`; the state moves on.
