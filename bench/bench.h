@@ -36,8 +36,10 @@ struct KernelTiming {
 /// it.
 std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& filter, int repeats);
 
-/// A training step: medians, operations, memory, and where the time goes.
-nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits);
+/// A training step: medians, operations, memory, and where the time goes. As many steps are timed after `between` has
+/// run as before: what it measures then shares its disturbances by other programs.
+nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
+                                 const std::function<void()>& between);
 
 /// The PyTorch twin's step, by bench/reference/bench.py; null where there is no PyTorch. The twin computes the
 /// equations as they stand (model.py); `rewritten`, it takes every shortcut that we take (fast_model.py).

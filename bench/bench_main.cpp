@@ -58,10 +58,14 @@ void print_step(const std::string& name, const ordered_json& s) {
 
 /// One step of ours and, unless `twins` is false, of both twins.
 ordered_json run_step(const SortOptions& o, int steps, const std::string& python, bool twins, const Limits& limits) {
-  ordered_json step = time_step(o, steps, limits);
+  nlohmann::json timed[2];
+  ordered_json step = time_step(o, steps, limits, [&] {
+    for (const bool rewritten : {false, true})
+      if (twins) timed[rewritten] = time_twin(python, o, steps, rewritten);
+  });
   for (const bool rewritten : {false, true}) {
     const std::string prefix = rewritten ? "rewritten_" : "";
-    const nlohmann::json twin = twins ? time_twin(python, o, steps, rewritten) : nlohmann::json();
+    const nlohmann::json& twin = timed[rewritten];
     const bool has = twin.is_object();
     step[prefix + "twin_seconds"] = has ? twin["seconds"] : nlohmann::json();
     step[prefix + "ratio"] =
@@ -90,7 +94,9 @@ int main(int argc, char** argv) {
   app.add_flag("--no-twin", no_twin, "leave PyTorch out");
   app.add_option("--python", python, "a python that has PyTorch")->capture_default_str();
   app.add_option("--filter", filter, "only kernels whose name contains this");
-  app.add_option("--steps", steps, "timed training steps")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--steps", steps, "timed training steps; of ours as many before PyTorch's as after")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--threads", threads, "threads; 0: one a core")->capture_default_str();
   app.add_option("--json", json, "where the figures are written")->capture_default_str();
   CLI11_PARSE(app, argc, argv);

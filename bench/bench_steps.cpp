@@ -40,7 +40,8 @@ int64_t peak_resident_mib() {
 
 }  // namespace
 
-nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits) {
+nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
+                                 const std::function<void()>& between) {
   const Device device = parse_device(o.device.c_str());
   pool_trim(device);
   reset_peak_resident();
@@ -56,15 +57,20 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
     backend(device).synchronize();
   };
   reset_pool_peak(device);
-  step(0);
   std::vector<double> walls, processors;
-  for (int i = 1; i <= steps; ++i) {
-    const double w = wall(), p = processor();
-    step(i);
-    walls.push_back(wall() - w), processors.push_back(processor() - p);
-  }
+  const auto time_some = [&](int64_t first) {
+    step(first);
+    for (int64_t i = first + 1; i <= first + steps; ++i) {
+      const double w = wall(), p = processor();
+      step(i);
+      walls.push_back(wall() - w), processors.push_back(processor() - p);
+    }
+  };
+  time_some(0);
+  between();
+  time_some(steps + 1);
   profile_kernels(true);
-  step(steps + 1);
+  step(2 * steps + 2);
   profile_kernels(false);
   nlohmann::ordered_json profile = nlohmann::ordered_json::array();
   int count = 0;
