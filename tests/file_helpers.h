@@ -1,4 +1,4 @@
-// What the tests of files share: a folder of their own, whole files as strings, errors as strings, child processes.
+// What the tests of files share beside scratch.h: whole files as strings, and child processes.
 #pragma once
 
 #include <sys/wait.h>
@@ -16,32 +16,6 @@
 
 namespace lem::test {
 
-/// A new, empty folder, removed with all it holds at the end of the scope.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lemniscate-test-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr)
-      fail("[test] cannot create {}; set TMPDIR to a folder that can be written", name);
-    path_ = name;
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
-  /// How many files it holds.
-  std::ptrdiff_t count() const { return std::distance(std::filesystem::directory_iterator(path_), {}); }
-
- private:
-  std::filesystem::path path_;
-};
-
 inline std::string read_whole(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
@@ -52,17 +26,6 @@ inline void write_whole(const std::filesystem::path& path, const std::string& by
   std::ofstream out(path, std::ios::binary);
   out.write(bytes.data(), std::streamsize(bytes.size()));
   if (!out.flush()) fail("[test] cannot write {}", path.string());
-}
-
-/// The text of the lem::Error that `action` throws; a sentence that no test expects when it throws none.
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error was thrown)";
 }
 
 /// Starts `action` in a child process; it exits with 0, with 1 after a lem::Error, with 2 after anything else thrown.

@@ -8,6 +8,7 @@
 
 #include "data/safetensors.h"
 #include "tests/file_helpers.h"
+#include "tests/scratch.h"
 
 using namespace lem;
 using namespace lem::test;
@@ -50,17 +51,17 @@ std::int64_t whole_version(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("safetensors: a source that fails leaves the previous file whole", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   save_version(folder / "x", 1);
   SafetensorsWriter writer;
   writer.add("x", DType::U8, {1}, [](const SafetensorsWriter::Sink&) { throw std::runtime_error("the GPU is gone"); });
   CHECK_THROWS_WITH(writer.write(folder / "x"), "the GPU is gone");
   CHECK(whole_version(folder / "x") == 1);
-  CHECK(folder.count() == 1);
+  CHECK(folder.entries() == 1);
 }
 
 TEST_CASE("safetensors: a write that fails at any byte leaves the previous file whole", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   const std::filesystem::path path = folder / "x";
   std::vector<std::uint8_t> bytes(300);
   std::iota(bytes.begin(), bytes.end(), std::uint8_t{0});
@@ -75,28 +76,28 @@ TEST_CASE("safetensors: a write that fails at any byte leaves the previous file 
             limit_file_size(limit, false);
             writer.write(path);
           })) == 1);
-    CHECK(folder.count() == 1);
+    CHECK(folder.entries() == 1);
     CHECK(read_whole(path) == previous);
     // The process dies in the middle of the write; the next attempt takes over what it left.
     CHECK(wait_for(start_child([&] {
             limit_file_size(limit, true);
             writer.write(path);
           })) == -SIGXFSZ);
-    CHECK(folder.count() == 2);
+    CHECK(folder.entries() == 2);
     CHECK(read_whole(path) == previous);
   }
   CHECK(wait_for(start_child([&] {
           limit_file_size(previous.size(), true);
           writer.write(path);
         })) == 0);
-  CHECK(folder.count() == 1);
+  CHECK(folder.entries() == 1);
   std::vector<std::uint8_t> got(300);
   SafetensorsFile(path).read("x", got.data(), DType::U8, {300});
   CHECK(got == bytes);
 }
 
 TEST_CASE("safetensors: kill -9 at any moment leaves a whole file", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   const std::filesystem::path path = folder / "x";
   save_version(path, 0);
   std::int64_t version = 0;
@@ -110,11 +111,11 @@ TEST_CASE("safetensors: kill -9 at any moment leaves a whole file", "[safetensor
     REQUIRE(wait_for(child) == -SIGKILL);
     const std::int64_t found = whole_version(path);
     REQUIRE(found >= version);
-    REQUIRE(folder.count() <= 2);
+    REQUIRE(folder.entries() <= 2);
     version = found;
   }
   CHECK(version > 0);
   save_version(path, version + 1);
   CHECK(whole_version(path) == version + 1);
-  CHECK(folder.count() == 1);
+  CHECK(folder.entries() == 1);
 }

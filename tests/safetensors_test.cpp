@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "tests/file_helpers.h"
+#include "tests/scratch.h"
 
 using namespace lem;
 using namespace lem::test;
@@ -27,7 +28,7 @@ std::vector<T> read_back(const SafetensorsFile& file, const std::string& name, c
 template <class T>
 void check_round_trip() {
   using Limits = std::numeric_limits<T>;
-  const TempFolder folder;
+  const ScratchFolder folder;
   const std::vector<T> values = {Limits::lowest(), Limits::max(), T(0), T(1), Limits::min(), T(7)};
   SafetensorsWriter writer;
   writer.add("x", {3, 2}, values.data());
@@ -67,7 +68,7 @@ TEST_CASE("safetensors: dtypes have names and sizes", "[safetensors]") {
 }
 
 TEST_CASE("safetensors: awkward sizes, scalars and empty arrays", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   const std::vector<Sizes> shapes = {{}, {0}, {5, 0, 2}, {1}, {31}, {33}, {257}, {3, 5, 7}, {1, 1, 1, 1, 1, 1, 1}};
   std::vector<float> values(257);
   std::iota(values.begin(), values.end(), 0.5f);
@@ -92,7 +93,7 @@ TEST_CASE("safetensors: awkward sizes, scalars and empty arrays", "[safetensors]
 }
 
 TEST_CASE("safetensors: a file without arrays holds its metadata", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   SafetensorsWriter writer;
   writer.write(folder / "nothing");
   CHECK(read_whole(folder / "nothing") == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
@@ -107,7 +108,7 @@ TEST_CASE("safetensors: a file without arrays holds its metadata", "[safetensors
   CHECK(file.metadata("step") == "2");
   CHECK(file.metadata("text") == std::string("tab\t zero\0 quote\" ∞", 21));
   CHECK(error_of([&] { file.metadata("seed"); }) ==
-        "[safetensors] \"" + (folder / "text").string() +
+        "[safetensors] \"" + (folder / "text") +
             "\" has no metadata \"seed\": got 2 texts; use a file that was saved by the same model and configuration");
 }
 
@@ -131,7 +132,7 @@ const std::string kFromPython =
         43);
 
 TEST_CASE("safetensors: agrees with the Python package byte for byte", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   const std::vector<float> weights = {1, -2.5, 3, 4, 5, 6}, b = {2};
   const std::vector<std::uint8_t> bytes = {0, 1, 255};
   const double scalar = 0.1;
@@ -160,7 +161,7 @@ TEST_CASE("safetensors: agrees with the Python package byte for byte", "[safeten
 }
 
 TEST_CASE("safetensors: a source hands over its bytes in pieces", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   std::vector<std::int32_t> values(1000);
   std::iota(values.begin(), values.end(), -500);
   std::size_t given = 4000;
@@ -185,11 +186,11 @@ TEST_CASE("safetensors: a source hands over its bytes in pieces", "[safetensors]
   CHECK_THAT(error_of([&] { writer.write(folder / "x"); }),
              Contains("entry \"x\": its source gave 4001 bytes, expected 4000"));
   CHECK(read_whole(folder / "x") == before);
-  CHECK(folder.count() == 1);
+  CHECK(folder.entries() == 1);
 }
 
 TEST_CASE("safetensors: float and double convert on request", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   std::vector<float> floats(10007);
   std::vector<double> doubles(10007);
   for (int i = 0; i < 10007; i++) {
@@ -227,14 +228,14 @@ TEST_CASE("safetensors: float and double convert on request", "[safetensors]") {
 }
 
 TEST_CASE("safetensors: reading checks names, dtypes and shapes", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   const float values[6] = {};
   SafetensorsWriter writer;
   for (const char* name : {"a", "b", "c", "d", "e", "f", "g", "h", "i"}) writer.add(name, {2, 3}, values);
   writer.write(folder / "x");
   const SafetensorsFile file(folder / "x");
   float dst[6];
-  const std::string head = "[safetensors] \"" + (folder / "x").string() + "\"";
+  const std::string head = "[safetensors] \"" + (folder / "x") + "\"";
   CHECK(file.contains("a"));
   CHECK_FALSE(file.contains("z"));
   CHECK(error_of([&] { file.entry("z"); }) ==
@@ -249,7 +250,7 @@ TEST_CASE("safetensors: reading checks names, dtypes and shapes", "[safetensors]
 }
 
 TEST_CASE("safetensors: an open file stays what it was", "[safetensors]") {
-  const TempFolder folder;
+  const ScratchFolder folder;
   std::vector<float> values(5000, 1.0f);
   SafetensorsWriter writer;
   writer.add("x", {5000}, values.data());
