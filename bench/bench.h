@@ -41,8 +41,7 @@ std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& 
 nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
                                  const std::function<void()>& between);
 
-/// The PyTorch twin's step, by bench/reference/bench.py; null where there is no PyTorch. The twin computes the
-/// equations as they stand (model.py); `rewritten`, it takes every shortcut that we take (fast_model.py).
-nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, bool rewritten);
+/// The PyTorch twin's step, by bench/reference/bench.py with these flags; null where there is no PyTorch.
+nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, const std::string& flags);
 
 }  // namespace lem

@@ -32,6 +32,16 @@ ordered_json run_kernels(const SortOptions& o, const std::string& filter, int re
   return rows;
 }
 
+/// PyTorch's steps that are timed. prefix: of their fields in the file; flags: of bench/reference/bench.py.
+struct Twin {
+  const char *prefix, *flags, *about;
+  bool cpu_only;
+};
+constexpr Twin kTwins[] = {
+    {"", "--plain", "the equations as they stand", false},
+    {"thresholds_", "--plain --malloc thresholds", "the same with malloc's thresholds raised, no more", true},
+    {"rewritten_", "", "rewritten with our shortcuts", false}};
+
 void print_step(const std::string& name, const ordered_json& s) {
   fmt::print("\ntraining step of {}\n", name);
   fmt::print(
@@ -41,14 +51,13 @@ void print_step(const std::string& name, const ordered_json& s) {
       100 * s["sgemm_share"].get<double>(), s["peak_mib"].get<int64_t>());
   if (s["twin_seconds"].is_null())
     fmt::print("  PyTorch   not measured: no PyTorch for this python (PYTHON=… make bench), or --no-twin\n");
-  else
-    for (const char* twin : {"twin", "rewritten_twin"}) {
-      const std::string name = twin, ratio = name == "twin" ? "ratio" : "rewritten_ratio";
-      fmt::print(
-          "  PyTorch {:>8.2f} s   {:.2f} s of processor time, {} MiB, {}: ours is {:.1f} times as fast\n",
-          s[name + "_seconds"].get<double>(), s[name]["cpu_seconds"].get<double>(), s[name]["peak_mib"].get<int64_t>(),
-          name == "twin" ? "the equations as they stand" : "rewritten with our shortcuts", s[ratio].get<double>());
-    }
+  for (const Twin& t : kTwins) {
+    const std::string p = t.prefix;
+    if (const ordered_json& twin = s[p + "twin"]; !twin.is_null())
+      fmt::print("  PyTorch {:>8.2f} s   {:.2f} s of processor time, {} MiB, {}: ours is {:.1f} times as fast\n",
+                 s[p + "twin_seconds"].get<double>(), twin["cpu_seconds"].get<double>(),
+                 twin["peak_mib"].get<int64_t>(), t.about, s[p + "ratio"].get<double>());
+  }
   fmt::print("  where the time goes:");
   int shown = 0;
   for (const auto& k : s["profile"])
@@ -56,20 +65,20 @@ void print_step(const std::string& name, const ordered_json& s) {
   fmt::print("\n");
 }
 
-/// One step of ours and, unless `twins` is false, of both twins.
+/// One step of ours and, unless `twins` is false, of all twins.
 ordered_json run_step(const SortOptions& o, int steps, const std::string& python, bool twins, const Limits& limits) {
-  nlohmann::json timed[2];
+  nlohmann::json timed[std::size(kTwins)];
   ordered_json step = time_step(o, steps, limits, [&] {
-    for (const bool rewritten : {false, true})
-      if (twins) timed[rewritten] = time_twin(python, o, steps, rewritten);
+    for (size_t i = 0; twins && i < std::size(kTwins); ++i)
+      if (o.device == "cpu" || !kTwins[i].cpu_only) timed[i] = time_twin(python, o, steps, kTwins[i].flags);
   });
-  for (const bool rewritten : {false, true}) {
-    const std::string prefix = rewritten ? "rewritten_" : "";
-    const nlohmann::json& twin = timed[rewritten];
-    const bool has = twin.is_object();
-    step[prefix + "twin_seconds"] = has ? twin["seconds"] : nlohmann::json();
-    step[prefix + "ratio"] =
-        has ? nlohmann::json(twin["seconds"].get<double>() / step["seconds"].get<double>()) : nlohmann::json();
+  const double ours = step["seconds"].get<double>();
+  for (size_t i = 0; i < std::size(kTwins); ++i) {
+    const std::string prefix = kTwins[i].prefix;
+    const nlohmann::json& twin = timed[i];
+    const nlohmann::json seconds = twin.is_object() ? twin["seconds"] : nlohmann::json();
+    step[prefix + "twin_seconds"] = seconds;
+    step[prefix + "ratio"] = seconds.is_null() ? nlohmann::json() : nlohmann::json(seconds.get<double>() / ours);
     step[prefix + "twin"] = twin;
   }
   return step;

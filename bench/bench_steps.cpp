@@ -94,10 +94,10 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
           {"profile", profile}};
 }
 
-nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, bool rewritten) {
+nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, const std::string& flags) {
   const std::string command = fmt::format(
       "{} bench/reference/bench.py --preset {} --model {} --device {} --threads {} --steps {} {} 2>/dev/null", python,
-      o.preset, o.model, o.device, omp_get_max_threads(), steps, rewritten ? "" : "--plain");
+      o.preset, o.model, o.device, omp_get_max_threads(), steps, flags);
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return nullptr;
   std::string output;

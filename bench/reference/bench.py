@@ -6,24 +6,38 @@
 Prints one line of JSON; `seconds` is the median over the steps, `cpu_seconds` that of the processor time of all
 threads together, which other programs on the machine disturb less.
 """
+import argparse
 import os
 import sys
 
 
+# How malloc treats what PyTorch frees. `keep`: it stays with the process, in huge pages; PyTorch is fastest so.
+# `thresholds`: only the two thresholds are raised, the usual advice. glibc takes at most 32 MiB for the first, so that
+# tensors above it are still given back and cost page faults each time.
+MALLOC = {"keep": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20),
+                   "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+          "thresholds": {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}}
+
+
+def malloc_option(parser):
+    parser.add_argument("--malloc", choices=MALLOC, default="keep",
+                        help="keep: what is freed stays with the process; thresholds: only those are raised")
+
+
 def relaunch():
-    """Starts this program anew with the environment in which PyTorch is fastest: freed memory stays with the process,
-    in huge pages (else every large tensor costs page faults), and idle threads sleep. Before PyTorch is loaded."""
-    settings = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-                "MALLOC_TOP_PAD_": str(64 << 20), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    """Starts this program anew, before PyTorch is loaded, with that malloc and with idle threads that sleep."""
     if not os.environ.get("BENCH_RELAUNCHED"):
+        parser = argparse.ArgumentParser(add_help=False)
+        malloc_option(parser)
+        settings = MALLOC[parser.parse_known_args()[0].malloc]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-        os.execve(sys.executable, [sys.executable] + sys.argv, {**environment, **settings, "BENCH_RELAUNCHED": "1"})
+        os.execve(sys.executable, [sys.executable] + sys.argv,
+                  {**environment, **settings, "OMP_WAIT_POLICY": "PASSIVE", "BENCH_RELAUNCHED": "1"})
 
 
 if __name__ == "__main__" and "--no-relaunch" not in sys.argv:
     relaunch()
 
-import argparse
 import json
 import resource
 import statistics
@@ -125,7 +139,8 @@ def measure(arguments):
         "preset": arguments.preset, "model": arguments.model, "seconds": round(statistics.median(walls), 4),
         "steps": arguments.steps, "peak_mib": peak_mib(device), "base_mib": base, "device": device,
         "torch": torch.__version__, "threads": arguments.threads, "fastest": round(min(walls), 4),
-        "cpu_seconds": round(statistics.median(cpus), 4), "plain": arguments.plain, "sticky": model.config.sticky,
+        "cpu_seconds": round(statistics.median(cpus), 4), "malloc": arguments.malloc,
+        "plain": arguments.plain, "sticky": model.config.sticky,
         "skip_fill": shortcuts.get("skip_fill", False), "skip_unscored": shortcuts.get("skip_unscored", False)}))
 
 
@@ -178,6 +193,7 @@ def main():
                         help="also compute the last layer of segments that only fill the memories")
     parser.add_argument("--no-skip-unscored", dest="skip_unscored", action="store_false",
                         help="also compute the last layer at positions that are not scored")
+    malloc_option(parser)
     parser.add_argument("--no-relaunch", action="store_true", help="keep the environment as it is")
     parser.add_argument("--check", action="store_true", help="compare the fast model with the plain one and stop")
     arguments = parser.parse_args()
