@@ -295,6 +295,7 @@ void backward_probabilities(BackwardSpace& f, const Head& head, Range tile, Rang
 }
 
 constexpr int64_t kStrip = 2 * kLanes;  // columns of a gradient of keys that are computed at once
+static_assert(kSlack >= round_up(kGroup) + kStrip, "a slanted strip reaches past the slack between rows");
 
 /// dv and dk of the block's keys: += over the tile's queries.
 void backward_keys(BackwardSpace& f, const Head& head, Range tile, Range keys) {
