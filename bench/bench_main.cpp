@@ -32,7 +32,8 @@ ordered_json run_kernels(const SortOptions& o, const std::string& filter, int re
   return rows;
 }
 
-/// PyTorch's steps that are timed. prefix: of their fields in the file; flags: of bench/reference/bench.py.
+/// PyTorch's steps that are timed. prefix: of their fields in the file; flags: of bench/reference/bench.py, where
+/// --plain computes by model.py, without it by fast_model.py; cpu_only: the same as another on a GPU.
 struct Twin {
   const char *prefix, *flags, *about;
   bool cpu_only;
