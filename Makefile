@@ -23,9 +23,11 @@ OBJ     := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),build,$(OBJ))
 
 # --- flags. Never -ffast-math or -Ofast: they hide NaN. ---------------------------------------------------------------
-# Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them.
+# Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them, and with sanitizers -O0 what
+# computes nothing.
 OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=native -g1)
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
+$(OBJ)/tasks/%.o $(OBJ)/bench/%.o $(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
@@ -40,6 +42,7 @@ BLAS_CFLAGS ?= -isystem /usr/include/$(TRIPLET)/openblas-openmp
 BLAS_LIBS   ?= -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas
 CXXFLAGS += $(BLAS_CFLAGS)
 LDLIBS   := $(BLAS_LIBS) -lfmt
+TEST_LIBS = $(LDLIBS) -lCatch2WithMain
 
 # --- what is built ----------------------------------------------------------------------------------------------------
 LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
@@ -92,7 +95,7 @@ $(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_
 
 $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
 
 .PHONY: cuda cuda-report
 cuda:
@@ -108,7 +111,7 @@ PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TA
 $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
 	@mkdir -p $(@D)
 	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread

@@ -11,7 +11,7 @@ packages=(
   "libfmt-dev|formatting of text|ls /usr/include/fmt/format.h"
   "libcli11-dev|command lines|ls /usr/include/CLI/CLI.hpp"
   "nlohmann-json3-dev|JSON: metrics, configurations, checkpoint headers|ls /usr/include/nlohmann/json.hpp"
-  "catch2|the tests|ls /usr/include/catch2/catch.hpp"
+  "catch2|the tests|ls /usr/lib/libCatch2WithMain.a"
 )
 [ "${1:-}" = format ] && packages+=("clang-format|the style check|command -v clang-format")
 

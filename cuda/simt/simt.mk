@@ -45,7 +45,7 @@ $(OBJ)/tests/simt/planted: $(SIMT_OBJ) $(OBJ)/tests/simt/planted.cu.o
 $(OBJ)/tests/simt/speed: $(SIMT_OBJ) $(OBJ)/tests/simt/speed.cu.o
 $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted $(OBJ)/tests/simt/speed:
 	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
 
 .PHONY: simt-test simt-check simt-nvcc simt-speed debug-kernel
 simt-test: $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted

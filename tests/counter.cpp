@@ -1,5 +1,4 @@
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // a false alarm of g++ 12 inside <regex>, with sanitizers only
-#define CATCH_CONFIG_MAIN
+#define CATCH_CONFIG_EXTERNAL_INTERFACES
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <fstream>
