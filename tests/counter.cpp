@@ -1,3 +1,4 @@
+// Counts tests. Catch's main is in the library that is linked (libCatch2WithMain); this listener hears how a run ended.
 #define CATCH_CONFIG_EXTERNAL_INTERFACES
 #include <catch2/catch.hpp>
 #include <cstdlib>
