@@ -23,11 +23,12 @@ OBJ     := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),build,$(OBJ))
 
 # --- flags. Never -ffast-math or -Ofast: they hide NaN. ---------------------------------------------------------------
-# Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them, and with sanitizers -O0 what
-# computes nothing.
+# Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them. Folders that read options and
+# files compute nothing worth more than that; with sanitizers they need not be optimised at all.
 OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=native -g1)
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
-$(OBJ)/tasks/%.o $(OBJ)/bench/%.o $(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
+$(OBJ)/tasks/%.o $(OBJ)/bench/%.o: OPTIMISE += $(if $(DEBUG),,$(if $(SANITIZE),-O0,-O1))
+$(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "data/files.h"
 #include "tensor/error.h"

@@ -1,5 +1,7 @@
 // The command line's side of tasks/options.h.
+#include <CLI/CLI.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "tasks/options.h"

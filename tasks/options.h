@@ -9,15 +9,20 @@
 //     }
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
+
+namespace CLI {  // CLI11, whose headers take long to compile
+class App;
+class Option;
+class ParseError;
+}  // namespace CLI
 
 namespace lem {
 

@@ -1,7 +1,9 @@
 #include "tasks/options.h"
 
+#include <CLI/CLI.hpp>
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/scratch.h"
 

@@ -1,8 +1,10 @@
 #include "tasks/sort_options.h"
 
+#include <CLI/CLI.hpp>
 #include <array>
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/files.h"
