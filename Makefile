@@ -175,6 +175,8 @@ test: setup
 	@$(MAKE) --no-print-directory run-tests; float=$$?; $(MAKE) --no-print-directory run-tests REAL=double; double=$$?; \
 	  awk '{p += $$1; f += $$2} END {print p + 0 " passed, " f + 0 " failed"}' $(COUNTS); exit $$((float || double))
 
+# The interpreter of kernels is at work in short bursts on few threads: others that spin meanwhile would take its time.
+run-tests simt-races simt-orders: export OMP_WAIT_POLICY = PASSIVE
 run-tests: tests
 	@echo "testing [$(VARIANT)]"
 	@LEM_TEST_COUNTS=$(COUNTS) LEM_BIN=$(BIN) $(OBJ)/tests/run

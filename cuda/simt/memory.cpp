@@ -146,8 +146,10 @@ Memory::Open::Open() {
 
 Memory::Open::~Open() {
   Memory& m = instance();
-  if (--m.open_ == 0)
-    for (const auto& [_, a] : m.device_) m.protect(a, PROT_NONE);
+  if (--m.open_ > 0 || m.device_.empty()) return;
+  // In one call, since what lies between allocations is closed anyway.
+  const uintptr_t begin = m.device_.begin()->first;
+  mprotect(reinterpret_cast<void*>(begin), m.next_ - begin, PROT_NONE);
 }
 
 // --- pinned host memory
