@@ -1,5 +1,7 @@
 #include "models/infinity_former.h"
 
+#include <fmt/core.h>
+
 namespace lem {
 
 InfinityFormer::InfinityFormer(const TransformerOptions& options, const MemoryOptions& memory, Parameters& p)
@@ -42,10 +44,14 @@ Variable InfinityFormer::attention_output(int l, LayerState& state, const Variab
   return add(linear(a, w_o), memory.gate_output(linear(read.z, memory.w_out()), last_steps(q, Tq)));
 }
 
-int64_t InfinityFormer::sticky_fallbacks() const {
+std::string InfinityFormer::warning() const {
   int64_t n = 0;
   for (const ContinuousMemory& memory : memories_) n += memory.sticky_fallbacks();
-  return n;
+  if (n == 0) return {};
+  return fmt::format(
+      "sticky memories found no usable mass where the last segment attended, and were read at uniform points: {} "
+      "time{}",
+      n, n == 1 ? "" : "s");
 }
 
 }  // namespace lem

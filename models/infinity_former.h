@@ -15,8 +15,8 @@ class InfinityFormer : public TransformerXL {
   InfinityFormer(const TransformerOptions& options, const MemoryOptions& memory, Parameters& p);
 
   State new_state(int64_t B) const override;
-  /// Times that sticky memories found no usable histogram, over all layers.
-  int64_t sticky_fallbacks() const;
+  /// Counts how often sticky memories found no usable histogram, over all layers.
+  std::string warning() const override;
   /// If set, says where layer l's next update reads the old signal, (B, R), or nothing for the model's own choice: so
   /// that two implementations can be compared on the same sticky samples.
   std::function<Tensor(int l)> points_for_update;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "nn/continuous_memory.h"
@@ -54,6 +55,10 @@ class TransformerXL {
   /// Reads one segment, tokens (B, T), and moves the state on. Only the last `outputs` steps get logits: with 0 the
   /// segment merely fills the memories, and the last layer, of which they keep the input alone, is not computed. [=]
   Output forward(const Tokens& tokens, State& state, const Pass& pass, int64_t outputs);
+
+  /// What went wrong since the model was made and was made good, in words for the user; empty if nothing did. Waits for
+  /// the device.
+  virtual std::string warning() const { return {}; }
 
   const TransformerOptions& options() const { return options_; }
   Device device() const { return device_; }

@@ -87,6 +87,7 @@ struct Eval {
     SortModel net(o);
     saved.load(net.parameters);
     print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples));
+    print_warning(*net.model);
     return 0;
   }
 };
@@ -119,6 +120,7 @@ struct StreamTask {
           r.tokens, r.ms_per_segment, double(r.resident_bytes) / (1 << 20), r.state_bytes, r.memory_vectors);
       std::fflush(stdout);
     });
+    print_warning(*net.model);
     return interrupted() ? 130 : 0;
   }
 };

@@ -1,5 +1,6 @@
 #include "tasks/sort_model.h"
 
+#include <fmt/core.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -98,6 +99,10 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
   if (scored > 0) score.loss /= double(scored), score.accuracy = double(correct) / double(scored);
   score.ceiling_all = ceilings.all(), score.ceiling_visible = ceilings.visible();
   return score;
+}
+
+void print_warning(const TransformerXL& model) {
+  if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
 
 void use_threads(int64_t threads) { omp_set_num_threads(threads > 0 ? int(threads) : omp_get_num_procs()); }

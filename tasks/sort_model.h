@@ -38,6 +38,9 @@ struct SortScore {
 };
 SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples);
 
+/// The model's warning, if it has one, to standard error.
+void print_warning(const TransformerXL& model);
+
 /// Sets OpenMP's threads; 0: one a core.
 void use_threads(int64_t threads);
 /// Threads and device as the options say; an Error if this build or machine lacks the device.

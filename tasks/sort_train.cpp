@@ -249,9 +249,11 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
 
   TrainResult result{
       .test = {}, .step = trainer.steps_done, .seconds = trainer.seconds, .interrupted = trainer.steps_done < o.steps};
-  if (result.interrupted) return result;
-  result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples);
-  write_result(o, result);
+  if (!result.interrupted) {
+    result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples);
+    write_result(o, result);
+  }
+  print_warning(trainer.model());
   return result;
 }
 

@@ -294,6 +294,27 @@ TEST_CASE("a state is a value: copied, saved and restored", "[model]") {
   CHECK(state.bytes() == restored.bytes());
 }
 
+TEST_CASE("a sticky memory without usable mass is read all the same, counted and warned of", "[model]") {
+  MemoryOptions m = small_memory();
+  m.sticky = true;
+  Net net(small_transformer(), &m);
+  Random random{1, 0};
+  State state = net.model->new_state(kB);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
+  CHECK(net.model->warning().empty());
+
+  // Densities of row 1 of the second layer that look nowhere: Gaussians far outside [0, 1].
+  Tensor& density = state.layers[1].memory.density;
+  std::vector<real> values = density.to_vector();
+  const size_t row = values.size() / 2 / kB;  // (2, B, H, T): means, then variances
+  for (size_t i = 0; i < row; ++i) values[row + i] = 1e6;
+  density = Tensor::from(values, density.shape());
+  read_segment(net, state, random, 4);
+  CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
+  read_segment(net, state, random, 5);
+  CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
+}
+
 TEST_CASE("models can be evaluated with other segments than they were trained with", "[model]") {
   MemoryOptions m = small_memory();
   TransformerOptions t = small_transformer();

@@ -283,6 +283,14 @@ TEST_CASE("files made by generate are trained and tested on", "[sort]") {
   CHECK_THAT(eval.output(), Catch::Contains("9 samples"));
 }
 
+TEST_CASE("what went wrong and was made good is told at the end", "[sort]") {
+  const ScratchFolder scratch;
+  // Densities so wide that they look nowhere.
+  Program stream({"stream", "--tokens", "2000", "--sticky", "--sigma2-min", "1e30", "--threads", "1"}, scratch / "log");
+  CHECK(stream.wait() == 0);
+  CHECK_THAT(stream.output(), Catch::Contains("warning: sticky memories found no usable mass"));
+}
+
 TEST_CASE("streaming costs the same however long the past", "[sort]") {
   const ScratchFolder scratch;
   Program stream({"stream", "--tokens", "19968", "--threads", "1"}, scratch / "log");
