@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tasks/progress.h"
 #include "tasks/sort_options.h"
 #include "tensor/backend.h"
 
@@ -41,7 +42,11 @@ std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& 
 nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
                                  const std::function<void()>& between);
 
-/// The PyTorch twin's step, by bench/reference/bench.py with these flags; null where there is no PyTorch.
-nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, const std::string& flags);
+/// Why `python` cannot import PyTorch, in its own words; empty if it can.
+std::string missing_pytorch(const std::string& python);
+/// The PyTorch twin's step: what `program`, as "python3 bench/reference/bench.py", prints when it is given the settings
+/// and these flags. An Error if it fails, with its reason. label: the progress line's
+nlohmann::json time_twin(const std::string& program, const SortOptions& o, int steps, const std::string& flags,
+                         const std::string& label, ProgressScreen screen = ProgressScreen::standard_error());
 
 }  // namespace lem

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -21,7 +22,6 @@ ordered_json run_kernels(const SortOptions& o, const std::string& filter, int re
     const char* unit = t.bytes ? "GB/s" : "GFLOP/s";
     fmt::print("{:<32} {:<26} {:>10.3f} {:>6.1f} {:<7} {:>7.0f} %\n", t.name, t.size, 1e3 * t.seconds, t.rate(), unit,
                100 * t.share(limits));
-    std::fflush(stdout);
     rows.push_back({{"preset", o.preset},
                     {"name", t.name},
                     {"size", t.size},
@@ -51,8 +51,6 @@ void print_step(const std::string& name, const ordered_json& s) {
       "MiB\n",
       s["seconds"].get<double>(), s["cpu_seconds"].get<double>(), s["useful_gflop"].get<double>(),
       100 * s["sgemm_share"].get<double>(), s["peak_mib"].get<int64_t>());
-  if (s["twin_seconds"].is_null())
-    fmt::print("  PyTorch   not measured: no PyTorch for this python (PYTHON=… make bench), or --no-twin\n");
   for (const Twin& t : kTwins) {
     const std::string p = t.prefix;
     if (const ordered_json& twin = s[p + "twin"]; !twin.is_null())
@@ -71,8 +69,16 @@ void print_step(const std::string& name, const ordered_json& s) {
 ordered_json run_step(const SortOptions& o, int steps, const std::string& python, bool twins, const Limits& limits) {
   nlohmann::json timed[std::size(kTwins)];
   ordered_json step = time_step(o, steps, limits, [&] {
-    for (size_t i = 0; twins && i < std::size(kTwins); ++i)
-      if (o.device == "cpu" || !kTwins[i].cpu_only) timed[i] = time_twin(python, o, steps, kTwins[i].flags);
+    for (size_t i = 0; twins && i < std::size(kTwins); ++i) {
+      const Twin& t = kTwins[i];
+      if (o.device != "cpu" && t.cpu_only) continue;
+      try {
+        timed[i] =
+            time_twin(python + " bench/reference/bench.py", o, steps, t.flags, fmt::format("PyTorch, {}", t.about));
+      } catch (const Error& error) {  // the others may fit into memory
+        fmt::print(stderr, "{}\n", error.what());
+      }
+    }
   });
   const double ours = step["seconds"].get<double>();
   for (size_t i = 0; i < std::size(kTwins); ++i) {
@@ -111,7 +117,9 @@ int main(int argc, char** argv) {
   app.add_option("--threads", threads, "threads; 0: one a core")->capture_default_str();
   app.add_option("--json", json, "where the figures are written")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // through a pipe, too, each figure is seen when it is known
   try {
+    make_folder(parent_folder(json));
     use_threads(threads);
     const Device device = parse_device(device_name.c_str());
     const Limits limits = measure_limits(device);
@@ -124,6 +132,11 @@ int main(int argc, char** argv) {
                                                    : Presets{"demo", "paper-4000"};
     const Presets trained = device == Device::cpu && !quick ? Presets{"paper-4000"} : kernels;
     const bool small = quick || device == Device::simt;
+    bool twins = !no_twin && !small;
+    if (const std::string why = twins ? missing_pytorch(python) : ""; !why.empty()) {
+      fmt::print("PyTorch is left out: {}; make bench PYTHON=… names a python that has it\n", why);
+      twins = false;
+    }
 
     ordered_json report = {{"device", device_name},
                            {"sgemm_gflops", limits.gflops},
@@ -137,11 +150,10 @@ int main(int argc, char** argv) {
       for (const char* model : {"infinity", "transformer-xl"}) {
         const std::string name = std::string(model) == "infinity" ? preset : preset + "-transformer-xl";
         report["steps"][name] =
-            run_step(bench_options(preset, model, device), steps, python, !no_twin && !small, measure_limits(device));
+            run_step(bench_options(preset, model, device), steps, python, twins, measure_limits(device));
         print_step(name, report["steps"][name]);
+        write_text(json, report.dump(2) + "\n");  // what has been measured is not lost if the rest is
       }
-    make_folder(parent_folder(json));
-    write_text(json, report.dump(2) + "\n");
     fmt::print("\nall figures: {}\n", json);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

@@ -1,10 +1,14 @@
 // Whole training steps, ours and the PyTorch twin's.
 #include <omp.h>
+#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
+#include <cctype>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -39,6 +43,23 @@ int64_t peak_resident_mib() {
   return 0;
 }
 
+int64_t tokens_in_step(const SortOptions& o) { return o.batch * (o.length + 1 + o.symbols); }
+
+/// Runs a command and hands on each line that it prints and that holds something; its exit status, as a shell has it.
+int run_lines(const std::string& command, const std::function<void(const std::string&)>& visit) {
+  FILE* pipe = popen(command.c_str(), "r");
+  check(pipe != nullptr, "[bench] cannot run {}: {}", command, std::strerror(errno));
+  char* line = nullptr;
+  size_t size = 0;
+  for (ssize_t n; (n = getline(&line, &size, pipe)) > 0;) {
+    while (n > 0 && std::isspace(static_cast<unsigned char>(line[n - 1]))) --n;
+    if (n > 0) visit(std::string(line, size_t(n)));
+  }
+  std::free(line);
+  const int status = pclose(pipe);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 }  // namespace
 
 nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
@@ -60,12 +81,15 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
   reset_pool_peak(device);
   std::vector<double> walls, processors;
   const auto time_some = [&](int64_t first) {
-    step(first);
-    for (int64_t i = first + 1; i <= first + steps; ++i) {
+    Progress progress("ours", 0, steps + 1);
+    progress.draw();
+    for (int64_t i = 0; i <= steps; ++i) {
       const double w = wall(), p = processor();
-      step(i);
-      walls.push_back(wall() - w), processors.push_back(processor() - p);
+      step(first + i);
+      if (i > 0) walls.push_back(wall() - w), processors.push_back(processor() - p);
+      progress.update(i + 1, tokens_in_step(o));
     }
+    progress.erase();
   };
   time_some(0);
   between();
@@ -95,20 +119,35 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
           {"profile", profile}};
 }
 
-nlohmann::json time_twin(const std::string& python, const SortOptions& o, int steps, const std::string& flags) {
-  const std::string command = fmt::format(
-      "{} bench/reference/bench.py --preset {} --model {} --device {} --threads {} --steps {} {} 2>/dev/null", python,
-      o.preset, o.model, o.device, omp_get_max_threads(), steps, flags);
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return nullptr;
-  std::string output;
-  std::array<char, 4096> buffer;
-  while (size_t n = fread(buffer.data(), 1, buffer.size(), pipe)) output.append(buffer.data(), n);
-  if (pclose(pipe) != 0) return nullptr;
-  const size_t brace = output.rfind('{');
-  if (brace == std::string::npos) return nullptr;
-  const nlohmann::json result = nlohmann::json::parse(output.substr(brace), nullptr, false);
-  return result.is_object() && result.contains("seconds") ? result : nlohmann::json(nullptr);
+std::string missing_pytorch(const std::string& python) {
+  std::string last;
+  const int status = run_lines(python + " -c 'import torch' 2>&1", [&](const std::string& line) { last = line; });
+  return status == 0 ? "" : last.empty() ? python + " cannot be run" : last;
+}
+
+nlohmann::json time_twin(const std::string& program, const SortOptions& o, int steps, const std::string& flags,
+                         const std::string& label, ProgressScreen screen) {
+  Progress progress(label, 0, steps + 1, std::move(screen));
+  progress.draw();
+  nlohmann::json result;
+  std::string last;  // of what it says otherwise: if it fails, why
+  const int status = run_lines(fmt::format("{} --preset {} --model {} --device {} --threads {} --steps {} {} 2>&1",
+                                           program, o.preset, o.model, o.device, omp_get_max_threads(), steps, flags),
+                               [&](const std::string& line) {
+                                 int step = 0;
+                                 if (std::sscanf(line.c_str(), "step %d of", &step) == 1)
+                                   progress.update(step, tokens_in_step(o));
+                                 else if (line.starts_with('{'))
+                                   result = nlohmann::json::parse(line, nullptr, false);
+                                 else
+                                   last = line;
+                               });
+  progress.erase();
+  if (status == 0 && result.is_object() && result.contains("seconds")) return result;
+  fail("{}: not measured: {}", label,
+       status == 128 + SIGKILL ? "it was killed; is there too little memory?"
+       : last.empty()          ? "it gave no time"
+                               : last);
 }
 
 }  // namespace lem

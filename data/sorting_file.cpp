@@ -92,7 +92,7 @@ void read_chunks(int descriptor, const std::string& path, int64_t from, int64_t 
 }  // namespace
 
 void write_sorting_file(const std::string& path, uint64_t seed, Split split, int64_t count, int32_t symbols,
-                        int64_t length) {
+                        int64_t length, const std::function<void(int64_t)>& written) {
   check(count >= 1, "[sorting] sequences to generate: got {}, expected at least 1", count);
   std::optional<AtomicFile> file;
   if (path != "-") file.emplace(path);
@@ -106,6 +106,7 @@ void write_sorting_file(const std::string& path, uint64_t seed, Split split, int
       file->write(line);
     else
       write_all(STDOUT_FILENO, line.data(), line.size(), "standard output");
+    written(i + 1);
   }
   if (file) file->commit();
 }

@@ -2,6 +2,7 @@
 // answer is not in the file: it follows from the sequence. And SortingData: samples by number, from a file or drawn.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -10,8 +11,10 @@
 namespace lem {
 
 /// Writes samples 0 … count − 1 of a split, a line each: to a file, whole or not at all, or to standard output ("-").
-void write_sorting_file(const std::string& path, uint64_t seed, Split split, int64_t count, int32_t symbols,
-                        int64_t length);
+/// written(i): called when i of them are.
+void write_sorting_file(
+    const std::string& path, uint64_t seed, Split split, int64_t count, int32_t symbols, int64_t length,
+    const std::function<void(int64_t)>& written = [](int64_t) {});
 
 /// A file of sequences, of any size: opening it reads it once, checks every symbol and remembers where lines begin
 /// (eight bytes a line); samples are then read as they are asked for. All lines must be equally long. Spaces or tabs

@@ -79,11 +79,14 @@ Progress::~Progress() {
 }
 
 void Progress::update(int64_t step, double loss, double accuracy, int64_t tokens) {
-  step_ = step;
-  tokens_since_ += tokens;
   add_to_mean(loss_, loss_weight_, loss);
   if (!std::isnan(accuracy)) add_to_mean(accuracy_, accuracy_weight_, accuracy);
+  update(step, tokens);
+}
 
+void Progress::update(int64_t step, int64_t tokens) {
+  step_ = step;
+  tokens_since_ += tokens;
   const double now = screen_.seconds();
   if (now - last_drawn_ < interval_ || !screen_.ready()) return;
   last_drawn_ = now;

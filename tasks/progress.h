@@ -39,6 +39,7 @@ class Progress {
   /// `step` steps are done; the last one read `tokens` tokens. Loss and accuracy (a share; NaN: none) are shown as
   /// running means over about 20 steps.
   void update(int64_t step, double loss, double accuracy, int64_t tokens);
+  void update(int64_t step, int64_t tokens);
   /// Call after something else than training (a validation, saving): tokens per second leave that time out. The time
   /// left does not, as more of it will come.
   void skip_pause();
@@ -46,12 +47,13 @@ class Progress {
   void message(std::string_view text);
   /// The last state as a line that stays.
   void finish();
+  /// Shows the line now (before a first step that takes long); takes it off a terminal (instead of finish()).
+  void draw();
+  void erase();
 
  private:
   void count_rate(double now);
   std::string line() const;
-  void draw();
-  void erase();
 
   std::string label_;
   int64_t first_, step_, total_;

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "nn/checkpoint.h"
+#include "tasks/progress.h"
 #include "tasks/sort_compare.h"
 #include "tasks/sort_stream.h"
 #include "tasks/sort_train.h"
@@ -36,7 +37,10 @@ struct Generate {
     app.add_option("--seed", seed, "seed")->capture_default_str()->check(CLI::NonNegativeNumber);
   }
   int run() const {
-    write_sorting_file(out, uint64_t(seed), parse_split(split), count, int32_t(symbols), length);
+    Progress progress("generate", 0, count);
+    write_sorting_file(out, uint64_t(seed), parse_split(split), count, int32_t(symbols), length,
+                       [&](int64_t written) { progress.update(written, length); });
+    progress.erase();
     return 0;
   }
 };
@@ -86,7 +90,7 @@ struct Eval {
     use_machine(o);
     SortModel net(o);
     saved.load(net.parameters);
-    print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples));
+    print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples, "test"));
     print_warning(*net.model);
     return 0;
   }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "tasks/progress.h"
+
 namespace lem {
 
 TransformerOptions transformer_options(const SortOptions& o) {
@@ -78,14 +80,16 @@ DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t coun
   return batch;
 }
 
-SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples) {
+SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples,
+                   const char* label) {
   const NoGrad no_grad;
   SortScore score;
   score.samples = data.size() > 0 ? std::min(samples, data.size()) : samples;
   SortingCeilings ceilings(int32_t(o.symbols), o.segment, o.stm);
   // Evaluating draws its own random numbers, so that doing it leaves a training as it was.
   Random random{uint64_t(o.seed) ^ 0x6576616c, 0};
-  int64_t scored = 0, correct = 0;
+  int64_t scored = 0, correct = 0, batches = 0;
+  Progress progress(label, 0, (score.samples + o.batch - 1) / o.batch);
   for (int64_t first = 0; first < score.samples; first += o.batch) {
     const int64_t count = std::min(o.batch, score.samples - first);
     const DocumentBatch batch = sorting_batch(data, first, count);
@@ -95,7 +99,9 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
     scored += result.scored();
     correct += result.correct();
     for (int64_t i = first; i < first + count; ++i) ceilings.add(data.sample(i));
+    progress.update(++batches, result.tokens());
   }
+  progress.erase();
   if (scored > 0) score.loss /= double(scored), score.accuracy = double(correct) / double(scored);
   score.ceiling_all = ceilings.all(), score.ceiling_visible = ceilings.visible();
   return score;

@@ -29,14 +29,15 @@ SortingData sorting_data(const SortOptions& o, Split split);
 /// Samples first … first + count − 1 as one batch.
 DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t count);
 
-/// What a model reaches on the first `samples` samples of a split.
 struct SortScore {
   double loss = 0;      // nats per symbol
   double accuracy = 0;  // share of the symbols that are named right
   double ceiling_all = 0, ceiling_visible = 0;
   int64_t samples = 0;
 };
-SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples);
+/// What a model reaches on the first `samples` samples of a split, whose progress is shown by the name `label`.
+SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples,
+                   const char* label);
 
 /// The model's warning, if it has one, to standard error.
 void print_warning(const TransformerXL& model);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <fstream>
 
+#include "tasks/progress.h"
 #include "tasks/sort_train.h"
 
 namespace lem {
@@ -39,6 +40,7 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
   std::vector<double> milliseconds;  // of the segments since the last report
   milliseconds.reserve(1 << 20);     // once: the process should not grow because of the bookkeeping
   std::vector<int32_t> segment(static_cast<size_t>(T));
+  Progress progress("stream", 0, (tokens + T - 1) / T);
   for (int64_t read = 0; read < tokens && !interrupted();) {
     const int64_t n = std::min(T, tokens - read);
     segment.resize(size_t(n));
@@ -50,7 +52,9 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
       milliseconds.push_back(1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     if (milliseconds.size() == milliseconds.capacity()) milliseconds.clear();
     read += n;
+    progress.update((read + T - 1) / T, n);
     if (read < next_report && read < tokens) continue;
+    progress.erase();
     const std::vector<int64_t>& count = state.layers[0].memory.count;
     report({read, median(milliseconds), resident_bytes(), int64_t(state.bytes()), count.empty() ? 0 : count[0]});
     milliseconds.clear();

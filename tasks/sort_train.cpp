@@ -234,7 +234,8 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
     trainer.step();
     if (trainer.unread() >= read_every || every(o.validate_every)) report();
     if (every(o.validate_every)) {
-      const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples);
+      progress.erase();
+      const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples, "validation");
       metrics.append(
           {{"step", trainer.steps_done}, {"validation_loss", score.loss}, {"validation_accuracy", score.accuracy}});
       if (score.accuracy > trainer.best_accuracy) {
@@ -243,6 +244,7 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
       }
     }
     if (every(o.save_every)) save("last.safetensors");
+    if (every(o.validate_every) || every(o.save_every)) progress.skip_pause();
   }
   save("last.safetensors");
   progress.finish();
@@ -250,7 +252,7 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
   TrainResult result{
       .test = {}, .step = trainer.steps_done, .seconds = trainer.seconds, .interrupted = trainer.steps_done < o.steps};
   if (!result.interrupted) {
-    result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples);
+    result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples, "test");
     write_result(o, result);
   }
   print_warning(trainer.model());

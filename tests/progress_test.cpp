@@ -105,6 +105,19 @@ TEST_CASE("the line is cut to the window, by characters and not by bytes", "[pro
   CHECK(fake.last_line() == "∞");
 }
 
+TEST_CASE("a line can be shown before the first step, without a loss, and be taken away", "[progress]") {
+  FakeScreen fake;
+  Progress progress("ours", 0, 4, fake.screen(true));
+  progress.draw();
+  CHECK(fake.last_line() == "ours  step 0/4  0%");
+  fake.now += 10;
+  progress.update(1, 5000);
+  CHECK(fake.last_line() == "ours  step 1/4  25%  500 tokens/s  30 s left");
+  progress.erase();
+  CHECK(fake.last_line().empty());
+  CHECK(fake.written.find('\n') == std::string::npos);
+}
+
 TEST_CASE("messages stand above the live line", "[progress]") {
   FakeScreen fake;
   {

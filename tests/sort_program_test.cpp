@@ -297,7 +297,8 @@ TEST_CASE("streaming costs the same however long the past", "[sort]") {
   REQUIRE(stream.wait() == 0);
   std::vector<nlohmann::json> lines;
   std::istringstream text(stream.output());
-  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
+  for (std::string line; std::getline(text, line);)
+    if (!line.starts_with("stream  step")) lines.push_back(nlohmann::json::parse(line));
   REQUIRE(lines.size() == 3);  // past 1,000, past 10,000, and the end, after a whole segment
   CHECK(lines[0].at("state_bytes") == lines[2].at("state_bytes"));
   CHECK(lines[2].at("memory_vectors").get<int64_t>() >= 19968 - 3 * 64);

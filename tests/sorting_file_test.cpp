@@ -27,7 +27,10 @@ std::string error_for(const std::string& content) {
 
 TEST_CASE("generated files read back as the samples they were written from", "[sorting]") {
   const ScratchFolder folder;
-  write_sorting_file(folder / "data.txt", 9, Split::validation, 30, 8, 257);
+  std::vector<int64_t> written;
+  write_sorting_file(folder / "data.txt", 9, Split::validation, 30, 8, 257, [&](int64_t n) { written.push_back(n); });
+  CHECK(written.size() == 30);
+  CHECK(written.back() == 30);
   const SortingFile file(folder / "data.txt", 8);
   CHECK(file.size() == 30);
   CHECK(file.length() == 257);

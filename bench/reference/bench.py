@@ -3,7 +3,7 @@
     python bench.py --preset paper-4000 --model infinity --threads 2 --steps 5
     python bench.py --check          fast_model.py against model.py, in double
 
-Prints one line of JSON; `seconds` is the median over the steps, `cpu_seconds` that of the processor time of all
+Prints one line of JSON (and to standard error each step as it ends); `seconds` is the median over the steps, `cpu_seconds` that of the processor time of all
 threads together, which other programs on the machine disturb less.
 """
 import argparse
@@ -128,13 +128,14 @@ def measure(arguments):
     except (TypeError, RuntimeError):                                       # older PyTorch
         optimiser = training.adam(model, foreach=True)
     tokens, targets = documents(model.config, length)
-    step(model, optimiser, tokens, targets, **shortcuts)                    # warm up: operators, allocations
     walls, cpus = [], []
-    for _ in range(arguments.steps):
+    for i in range(arguments.steps + 1):                                    # the first warms up: operators, allocations
         wall, cpu = now(device), time.process_time()
         step(model, optimiser, tokens, targets, **shortcuts)
         walls.append(now(device) - wall)
         cpus.append(time.process_time() - cpu)
+        print(f"step {i + 1} of {arguments.steps + 1}: {walls[-1]:.2f} s", file=sys.stderr, flush=True)
+    walls, cpus = walls[1:], cpus[1:]
     print(json.dumps({
         "preset": arguments.preset, "model": arguments.model, "seconds": round(statistics.median(walls), 4),
         "steps": arguments.steps, "peak_mib": peak_mib(device), "base_mib": base, "device": device,
