@@ -114,6 +114,7 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
           {"cpu_seconds", median(processors)},
           {"useful_gflop", useful * 1e-9},
           {"gflops", useful / seconds * 1e-9},
+          {"sgemm_gflops", limits.gflops},
           {"sgemm_share", useful / seconds * 1e-9 / limits.gflops},
           {"peak_mib", device == Device::cuda ? pool_peak_mib : peak_resident_mib()},
           {"pool_peak_mib", pool_peak_mib},
