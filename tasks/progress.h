@@ -1,5 +1,5 @@
-// What a person watching a training sees: one line that keeps itself up to date on a terminal, a plain line now and
-// then anywhere else (a file, a pipe, CI).
+// What a person waiting for a training, or anything else in steps, sees: one line that keeps itself up to date on a
+// terminal, a plain line now and then anywhere else (a file, a pipe, CI).
 #pragma once
 
 #include <cstdint>

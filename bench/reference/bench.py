@@ -3,8 +3,8 @@
     python bench.py --preset paper-4000 --model infinity --threads 2 --steps 5
     python bench.py --check          fast_model.py against model.py, in double
 
-Prints one line of JSON (and to standard error each step as it ends); `seconds` is the median over the steps, `cpu_seconds` that of the processor time of all
-threads together, which other programs on the machine disturb less.
+Prints each step to standard error as it ends, and one line of JSON: `seconds` is the median over the steps,
+`cpu_seconds` that of the processor time of all threads together, which other programs on the machine disturb less.
 """
 import argparse
 import os
