@@ -94,6 +94,12 @@ $(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
 
+EXAMPLES := $(patsubst %.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
+$(EXAMPLES): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/%.o $(OBJ)/liblem.a
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+
 $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	@echo "  link $@"
 	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
@@ -124,9 +130,10 @@ simt-orders: tests
 	@for order in reverse random; do echo "threads and blocks in $$order order"; \
 	  LEM_TEST_COUNTS=$(COUNTS) SIMT_ORDER=$$order LEM_DEVICE=simt LEM_SMALL=1 $(OBJ)/tests/run "kernels compute*" || exit 1; done
 
-.PHONY: programs tests
+.PHONY: programs tests examples
+examples: $(EXAMPLES)
 programs: $(TASKS)
-tests: $(OBJ)/tests/run $(TASKS)
+tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES)
 
 # --- what a user types --------------------------------------------------------------------------------------------------
 # Each of these first sees to it that what the build needs is there (silent if so).

@@ -29,6 +29,23 @@ __global__ void types_kernel(double* y) {
             __shfl_sync(0xFFFFFFFFu, unsigned(lane), from);
 }
 
+// One block a row; thread t adds up columns t, t + blockDim.x, …
+__global__ void row_sum_kernel(float* y, const float* x, int cols) {
+  SHARED(float, partial, [32]);   // nvcc: __shared__ float partial[32]
+  SHARED_DYNAMIC(float, scaled);  // nvcc: extern __shared__; as many bytes as the launch asks for
+  float v = 0;
+  for (int j = int(threadIdx.x); j < cols; j += int(blockDim.x)) v += x[int(blockIdx.x) * cols + j];
+  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xFFFFFFFFu, v, d);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0;
+    for (int i = 0; i < int(blockDim.x) / 32; ++i) sum += partial[i];
+    scaled[0] = sum / float(cols);
+    y[blockIdx.x] = sum;
+  }
+}
+
 // The lower half of each warp and its upper half go different ways, each with its own mask.
 __global__ void halves_kernel(float* y) {
   float v = float(threadIdx.x);
@@ -172,5 +189,17 @@ TEST_CASE("a warp that adds up before it goes to memory", "[simt]") {
     const Device<unsigned> count(size_t{1});
     LAUNCH(aggregate_kernel, 4, 96, 0, 0)(count.get());
     REQUIRE(count.host()[0] == 128);
+  });
+}
+
+TEST_CASE("the chapter's row sum", "[simt]") {
+  const int rows = 3, cols = 70;
+  std::vector<float> x(size_t(rows * cols));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = float(i);
+  in_every_order([&] {
+    const Device<float> on_device(x), y(size_t(rows));
+    LAUNCH(row_sum_kernel, rows, 64, sizeof(float), 0)(y.get(), on_device.get(), cols);
+    const auto host = y.host();
+    for (int i = 0; i < rows; ++i) REQUIRE(host[size_t(i)] == float(cols * (i * cols * 2 + cols - 1) / 2));
   });
 }
