@@ -193,11 +193,11 @@ TEST_CASE("a warp that adds up before it goes to memory", "[simt]") {
 }
 
 TEST_CASE("the chapter's row sum", "[simt]") {
-  const int rows = 3, cols = 70;
+  constexpr int rows = 3, cols = 70;
   std::vector<float> x(size_t(rows * cols));
   for (size_t i = 0; i < x.size(); ++i) x[i] = float(i);
   in_every_order([&] {
-    const Device<float> on_device(x), y(size_t(rows));
+    const Device<float> on_device(x), y(size_t{rows});
     LAUNCH(row_sum_kernel, rows, 64, sizeof(float), 0)(y.get(), on_device.get(), cols);
     const auto host = y.host();
     for (int i = 0; i < rows; ++i) REQUIRE(host[size_t(i)] == float(cols * (i * cols * 2 + cols - 1) / 2));
