@@ -137,13 +137,14 @@ tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES)
 
 # --- what a user types --------------------------------------------------------------------------------------------------
 # Each of these first sees to it that what the build needs is there (silent if so).
-.PHONY: help setup sort test run-tests bench parity format format-check clean
+.PHONY: help setup sort check test run-tests bench parity format format-check clean
 SEED ?= 1
 
 help:
 	@echo "Lemniscate: the ∞-former from scratch"
 	@echo
 	@echo "  make sort          train the ∞-former and a Transformer-XL on the sorting task, draw their curves (SEED=1)"
+	@echo "  make check         build and run the tests in float"
 	@echo "  make test          build and run all tests, in float and in double"
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
 	@echo "  make bench         time kernels and training steps, against PyTorch if PYTHON=… has it (BENCH_FLAGS=--quick)"
@@ -155,6 +156,8 @@ help:
 	@echo "  make simt-orders   every kernel with its threads and blocks in reverse and in random order"
 	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
+	@echo "  make examples      the small programs that the chapters quote, in build/examples/"
+	@echo "  make compile_commands.json    how each file is compiled, for clangd and other tools"
 	@echo "  make format        clang-format every source file"
 	@echo "  make clean         remove build/"
 	@echo
@@ -172,6 +175,12 @@ setup:
 sort: setup
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@build/sort compare --preset demo --seed $(SEED)
+
+# The float tests alone: what one runs while one works.
+check: setup
+	@mkdir -p build && rm -f $(COUNTS)
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(MAKE) --no-print-directory run-tests
 
 # Tests count themselves: every run adds a line "passed failed" to this file.
 COUNTS := build/test-counts
@@ -212,6 +221,12 @@ format:
 	@clang-format -i $(SOURCES)
 format-check:
 	@clang-format --dry-run --Werror $(SOURCES) && echo "format: ok"
+
+.PHONY: compile_commands.json
+compile_commands.json:
+	@{ echo "["; first=1; for file in $(LIB_SRC) $(TASK_SRC) $(TASKLIB_SRC) $(BENCHLIB_SRC) bench/bench_main.cpp $(TEST_SRC) $(wildcard examples/*.cpp); do \
+	  [ $$first ] || echo ","; first=; \
+	  printf '{"directory": "%s", "file": "%s", "command": "%s"}' '$(CURDIR)' $$file '$(CXX) $(CXXFLAGS) -c '$$file; done; echo; echo "]"; } >$@
 
 clean:
 	rm -rf build
