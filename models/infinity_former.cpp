@@ -5,7 +5,7 @@
 namespace lem {
 
 InfinityFormer::InfinityFormer(const TransformerOptions& options, const MemoryOptions& memory, Parameters& p)
-    : TransformerXL(options, p), coeffs_(size_t(options.layers)) {
+    : TransformerXL(options, p) {
   for (int l = 0; l < options.layers; ++l)
     memories_.emplace_back(p, "layers." + std::to_string(l) + ".memory", options.width, options.heads, memory,
                            options.init_std);
@@ -19,21 +19,20 @@ State InfinityFormer::new_state(int64_t B) const {
 
 // X = what left the short-term memory;  coeffs ← contraction of the old signal to [0, τ], and X behind it (equations in
 // nn/continuous_memory)
-void InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
-                           const Pass& pass) {
+Variable InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
+                               const Pass& pass) {
   const NameScope scope("memory");
   const Tensor points = points_for_update ? points_for_update(l) : Tensor();
-  coeffs_[size_t(l)] = memories_[size_t(l)].update(state.memory, leaving, newcomers, *pass.random, points);
+  return memories_[size_t(l)].update(state.memory, leaving, newcomers, *pass.random, points);
 }
 
 //   z = concat_heads(a) W_o + Z_LTM,   Z_LTM = concat_heads( E_p[V̄(t)] ) W_out
-Variable InfinityFormer::attention_output(int l, LayerState& state, const Variable& a, const Variable& q,
-                                          Output& output) {
+Variable InfinityFormer::attention_output(int l, LayerState& state, const Variable& left, const Variable& a,
+                                          const Variable& q, Output& output) {
   const Variable& w_o = layers_[size_t(l)].attention.w_o;
   const ContinuousMemory& memory = memories_[size_t(l)];
   const int64_t Tq = a.defined() ? a.dim(1) : 0;
-  Variable coeffs = std::exchange(coeffs_[size_t(l)], {});
-  if (!coeffs.defined()) coeffs = memory.recall(state.memory);
+  const Variable coeffs = left.defined() ? left : memory.recall(state.memory);
   if (!coeffs.defined()) return Tq > 0 ? linear(a, w_o) : Variable();  // nothing has been stored: no long-term term
 
   const NameScope scope("memory");

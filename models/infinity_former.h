@@ -22,14 +22,14 @@ class InfinityFormer : public TransformerXL {
   std::function<Tensor(int l)> points_for_update;
 
  protected:
-  void leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
-             const Pass& pass) override;
-  Variable attention_output(int l, LayerState& state, const Variable& a, const Variable& q, Output& output) override;
+  Variable leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
+                 const Pass& pass) override;
+  Variable attention_output(int l, LayerState& state, const Variable& left, const Variable& a, const Variable& q,
+                            Output& output) override;
   bool needs_queries(int l) const override { return memories_[size_t(l)].options().sticky; }
 
  private:
   std::vector<ContinuousMemory> memories_;
-  std::vector<Variable> coeffs_;  // what leave() just made, with its gradient, until attention_output() reads it
 };
 
 }  // namespace lem

@@ -96,17 +96,19 @@ TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state,
   const int64_t T = tokens.dim(1), last = options_.layers - 1;
   check(outputs >= 0 && outputs <= T, "[model] {} outputs asked of a segment of {}", outputs, T);
   Output output;
+  State next = state;  // shares its tensors, none of which is written to: an Error midway leaves the caller's as it was
   Variable x = dropout(embedding_(tokens), pass.dropout(options_.dropout));
   for (int l = 0; l <= last; ++l) {
     const NameScope scope(layer_name(l));
-    x = layer(l, x, state, pass, l == last ? outputs : T, output);
+    x = layer(l, x, next, pass, l == last ? outputs : T, output);
   }
-  for (int64_t& n : state.valid) n += T;
-  if (outputs == 0) return output;
-
-  if (options_.pre_norm) x = final_norm_(x);
-  x = dropout(x, pass.dropout(options_.dropout));
-  output.logits = bias_act(linear(x, head_weight_, options_.tie_embedding), head_bias_, Activation::identity);
+  for (int64_t& n : next.valid) n += T;
+  if (outputs > 0) {
+    if (options_.pre_norm) x = final_norm_(x);
+    x = dropout(x, pass.dropout(options_.dropout));
+    output.logits = bias_act(linear(x, head_weight_, options_.tie_embedding), head_bias_, Activation::identity);
+  }
+  state = std::move(next);
   return output;
 }
 
@@ -120,13 +122,14 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
 
   // All but the last S of the recent states leave the short-term memory.
   Tensor stm;
+  Variable left;
   if (memory.recent.defined()) {
     const int64_t n = memory.recent.dim(1), kept = std::min(n, options_.stm);
     stm = slice_time(memory.recent, n - kept, kept);
     if (n > kept) {
       std::vector<int64_t> newcomers;
       for (int64_t valid : state.valid) newcomers.push_back(std::clamp<int64_t>(valid - kept, 0, n - kept));
-      leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers, pass);
+      left = leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers, pass);
     }
   }
   const int64_t S = stm.defined() ? stm.dim(1) : 0;
@@ -146,7 +149,7 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
     a = layer.attention.attend(last_steps(q, Tq), h_stm, h, positions(S + x.dim(1)), layer.u, layer.w, options, kept);
     if (pass.weights != 0) memory.kept = kept;
   }
-  const Variable z = attention_output(l, memory, a, q, output);
+  const Variable z = attention_output(l, memory, left, a, q, output);
   if (Tq == 0) return {};
 
   const Variable x_q = last_steps(x, Tq);

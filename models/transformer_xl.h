@@ -52,8 +52,9 @@ class TransformerXL {
     Variable logits;  // (B, n, V): of the last n steps that were asked for; undefined for n = 0
     Variable kl;      // (1): sum over layers of the memory's regulariser; undefined if there is none
   };
-  /// Reads one segment, tokens (B, T), and moves the state on. Only the last `outputs` steps get logits: with 0 the
-  /// segment merely fills the memories, and the last layer, of which they keep the input alone, is not computed. [=]
+  /// Reads one segment, tokens (B, T), and moves the state on; after an Error the state is what it was. Only the last
+  /// `outputs` steps get logits: with 0 the segment merely fills the memories, and the last layer, of which they keep
+  /// the input alone, is not computed. [=]
   Output forward(const Tokens& tokens, State& state, const Pass& pass, int64_t outputs);
 
   /// What went wrong since the model was made and was made good, in words for the user; empty if nothing did. Waits for
@@ -71,12 +72,15 @@ class TransformerXL {
     Variable u, w;  // (H, D)
   };
   /// Hook: `leaving` (B, n, C) have left the short-term memory; of row b's only the last newcomers[b] are its current
-  /// document's.
-  virtual void leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<int64_t>& /*newcomers*/,
-                     const Pass&) {}
-  /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. a (B, Tq, C): the heads' outputs; q (B, T,
-  /// C): all queries.
-  virtual Variable attention_output(int l, LayerState&, const Variable& a, const Variable& /*q*/, Output&) {
+  /// document's. Returns what attention_output is to have of it, with its gradient.
+  virtual Variable leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<int64_t>& /*newcomers*/,
+                         const Pass&) {
+    return {};
+  }
+  /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. left: what this segment's leave() returned,
+  /// undefined if nothing has left; a (B, Tq, C): the heads' outputs; q (B, T, C): all queries.
+  virtual Variable attention_output(int l, LayerState&, const Variable& /*left*/, const Variable& a,
+                                    const Variable& /*q*/, Output&) {
     return linear(a, layers_[size_t(l)].attention.w_o);
   }
   /// Hook: does this layer need its queries even when nobody wants its output?
