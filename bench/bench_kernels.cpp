@@ -119,12 +119,13 @@ void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
           [&] { s.k.kl_forward(dp.data(), p.data(), real(.05), 0, false, z.B, z.H * z.T); });
   const Tensor mass({z.B, 128}, s.device), points({z.B, z.R}, s.device), psi({z.B * z.R, z.N}, s.device);
   const Tokens fallbacks({z.B}, s.device);
+  const Streams streams = Streams::from(std::vector<Stream>(size_t(z.B), {1, 2}), {z.B}, s.device);
   s.bytes("sticky_histogram", fmt::format("{} densities, 128 bins", n), 2 * nd,
           [&] { s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128); });
   s.k.sticky_histogram(mass.data(), p.data(), z.B, z.H * z.T, 128);
   s.bytes("sticky_points", fmt::format("{} × {}", z.B, z.R), double(z.B * (128 + z.R)), [&] {
-    s.k.sticky_points(points.data(), fallbacks.data(), mass.data(), StickyDraw::stratified, StickyPlace::left, {1, 2},
-                      z.B, 128, z.R);
+    s.k.sticky_points(points.data(), fallbacks.data(), mass.data(), StickyDraw::stratified, StickyPlace::left,
+                      streams.data(), z.B, 128, z.R);
   });
   s.bytes("basis_evaluate", fmt::format("{} × {}", z.B * z.R, z.N), double(z.B * z.R * (z.N + 1)),
           [&] { s.k.basis_evaluate(psi.data(), points.data(), basis.view(), z.B * z.R); });

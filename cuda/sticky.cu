@@ -71,13 +71,12 @@ __device__ inline double uniform(const Stream& stream, uint64_t draw) {
 }
 
 /// x (B, R): the heights as shares of the row's total. Stratified: R even steps from one random offset, ascending.
-/// Multinomial: R independent draws, to be sorted. Row b has draws 2R·b on, the first R for the heights.
+/// Multinomial: R independent draws, to be sorted. Of the 2R draws of a row's stream the first R are for the heights.
 __global__ void __launch_bounds__(kThreads)
-    heights_kernel(double* x, StickyDraw draw, Stream stream, int64_t B, int64_t R) {
+    heights_kernel(double* x, StickyDraw draw, const Stream* streams, int64_t B, int64_t R) {
   for (int64_t e = thread_in_grid(); e < B * R; e += threads_in_grid()) {
     const int64_t b = e / R, i = e % R;
-    x[e] = draw == StickyDraw::stratified ? (double(i) + uniform(stream, 2 * R * b)) / double(R)
-                                          : uniform(stream, 2 * R * b + i);
+    x[e] = draw == StickyDraw::stratified ? (double(i) + uniform(streams[b], 0)) / double(R) : uniform(streams[b], i);
   }
 }
 
@@ -104,7 +103,7 @@ __global__ void __launch_bounds__(kThreads) sort_kernel(Number* sorted, const Nu
 /// u (B, R): a thread has one point. Bin k covers the heights below top[k] that no earlier bin covers; rounding may
 /// lift a height to the very top, which the last bin with mass takes.
 __global__ void __launch_bounds__(kThreads) points_kernel(float* u, Axis axis, const double* x, StickyPlace place,
-                                                          Stream stream, int64_t B, int64_t bins, int64_t R) {
+                                                          const Stream* streams, int64_t B, int64_t bins, int64_t R) {
   for (int64_t e = thread_in_grid(); e < B * R; e += threads_in_grid()) {
     const int64_t b = e / R, i = e % R;
     if (axis.last[b] < 0) {
@@ -124,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) points_kernel(float* u, Axis axis, c
     }
     const double within = place == StickyPlace::left     ? 0
                           : place == StickyPlace::centre ? 0.5
-                                                         : uniform(stream, 2 * R * b + R + i);
+                                                         : uniform(streams[b], R + i);
     u[e] = float((double(low) + within) / double(bins));
   }
 }
@@ -145,23 +144,22 @@ void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int
 }
 
 void sticky_points(real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place,
-                   Stream stream, int64_t B, int64_t bins, int64_t R) {
+                   const Stream* streams, int64_t B, int64_t bins, int64_t R) {
   if (B == 0) return;
-  const cudaStream_t queue = LEM_DEVICE::stream();  // `stream` is the random one
   const Workspace<double> top(B * bins), drawn(B * R), ascending(B * R);
   const Workspace<int32_t> last(B);
   const Workspace<float> unsorted(B * R);
   const Axis axis = {top, last};
-  LAUNCH(axis_kernel, unsigned(B), kWarp, 0, queue)(axis, fallbacks, mass, bins);
+  LAUNCH(axis_kernel, unsigned(B), kWarp, 0, stream())(axis, fallbacks, mass, bins);
   CUDA_LAUNCHED();
   if (R == 0) return;
   const unsigned blocks = blocks_for(B * R, kThreads);
-  LAUNCH(heights_kernel, blocks, kThreads, 0, queue)(drawn, draw, stream, B, R);
+  LAUNCH(heights_kernel, blocks, kThreads, 0, stream())(drawn, draw, streams, B, R);
   CUDA_LAUNCHED();
   const bool stratified = draw == StickyDraw::stratified, sorted = place != StickyPlace::uniform;
   if (!stratified) sort_rows<double>(ascending, drawn, B, R);
-  LAUNCH(points_kernel, blocks, kThreads, 0, queue)
-  (sorted ? points : unsorted, axis, stratified ? drawn : ascending, place, stream, B, bins, R);
+  LAUNCH(points_kernel, blocks, kThreads, 0, stream())
+  (sorted ? points : unsorted, axis, stratified ? drawn : ascending, place, streams, B, bins, R);
   CUDA_LAUNCHED();
   if (!sorted) sort_rows<float>(points, unsorted, B, R);
 }

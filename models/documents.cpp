@@ -24,6 +24,13 @@ int64_t first_target(const DocumentBatch& batch, int64_t begin, int64_t end) {
 
 }  // namespace
 
+double BatchResult::loss() const {
+  double sum = 0;
+  for (const Tensor& losses : losses_)
+    for (real loss : losses.to_vector()) sum += loss;
+  return scored_ > 0 ? sum / double(scored_) : 0;
+}
+
 int64_t BatchResult::correct() const {
   int64_t right = 0;
   for (size_t s = 0; s < predicted_.size(); ++s) {
@@ -39,13 +46,22 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   check(T > 0 && int64_t(batch.tokens.size()) == B * n && int64_t(batch.targets.size()) == B * n,
         "[documents] a batch of {} × {} needs as many tokens and targets: got {} and {}, segments of {}", B, n,
         batch.tokens.size(), batch.targets.size(), T);
+  check(int64_t(batch.numbers.size()) == B, "[documents] {} documents need a number each: got {}", B,
+        batch.numbers.size());
   Pass same_weights = pass;  // from the first segment to the last
   same_weights.weights = new_weights_number();
   State fresh;
-  if (state == nullptr) fresh = model.new_state(B), state = &fresh;
+  if (state == nullptr) {
+    fresh = model.new_state(B), state = &fresh;
+    std::vector<Random> documents;
+    if (pass.random != nullptr) {
+      for (uint64_t number : batch.numbers) documents.push_back(pass.random->child(number));
+      fresh.draw_from(documents);
+    }
+  }
   const Device device = model.device();
   BatchResult result;
-  result.loss_ = zeros({1}, device), result.kl_ = zeros({1}, device);
+  result.kl_ = zeros({1}, device);
   result.tokens_ = B * n;
   result.scored_ = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
 
@@ -58,9 +74,8 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
     if (outputs == 0) continue;
 
     std::vector<int32_t> targets = columns(batch.targets, B, n, end - outputs, outputs);
-    const Variable loss =
-        cross_entropy(out.logits, Tokens::from(targets, {B * outputs}, device), real(1.0 / double(result.scored_)));
-    on(device).axpy(result.loss_.data(), 1, loss.data(), 1);
+    const Variable loss = cross_entropy(out.logits, Tokens::from(targets, {B * outputs}, device),
+                                        real(1.0 / double(result.scored_)), &result.losses_.emplace_back());
     if (out.kl.defined()) on(device).axpy(result.kl_.data(), 1, out.kl.data(), 1);
     const Tokens predicted({B, outputs}, device);
     on(device).argmax(predicted.data(), out.logits.data(), B * outputs, out.logits.dim(-1));

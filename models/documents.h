@@ -12,15 +12,16 @@ namespace lem {
 /// B documents of n tokens, one a row.
 struct DocumentBatch {
   int64_t B = 0, n = 0;
-  std::vector<int32_t> tokens;   // (B, n)
-  std::vector<int32_t> targets;  // (B, n): what the model should say at each token; < 0: not scored
+  std::vector<uint64_t> numbers;  // (B): each document's own among all that the run reads
+  std::vector<int32_t> tokens;    // (B, n)
+  std::vector<int32_t> targets;   // (B, n): what the model should say at each token; < 0: not scored
 };
 
 /// What came of a batch. Numbers stay on the device until they are asked for.
 class BatchResult {
  public:
   /// Mean cross entropy per scored token, natural logarithm, without the regulariser. Waits for the device.
-  double loss() const { return item(loss_); }
+  double loss() const;
   /// Σ over the segments that hold targets of the memory's regulariser, not yet times lambda_kl.
   double kl() const { return item(kl_); }
   int64_t scored() const { return scored_; }
@@ -30,15 +31,18 @@ class BatchResult {
 
  private:
   friend BatchResult read_documents(TransformerXL&, const DocumentBatch&, int64_t, const Pass&, bool, double, State*);
-  Tensor loss_, kl_;  // (1)
+  Tensor kl_;  // (1)
   int64_t scored_ = 0, tokens_ = 0;
-  std::vector<Tokens> predicted_;              // (B, outputs) of each segment that holds targets
-  std::vector<std::vector<int32_t>> targets_;  // beside them
+  // Of each segment that holds targets, (B, outputs):
+  std::vector<Tensor> losses_;  // 0 where nothing is scored
+  std::vector<Tokens> predicted_;
+  std::vector<std::vector<int32_t>> targets_;
 };
 
 /// Reads the batch in segments of T tokens. With `learn`, adds to the parameters' gradients those of
 ///   loss = Σ cross entropy / scored tokens of the batch + lambda_kl Σ_segments KL,
-/// one backward per segment that holds targets. `state`, if given, is used and moved on; else a new one.
+/// one backward per segment that holds targets. `state`, if given, is used and moved on; else a new one, in which
+/// document number i draws from pass.random->child(i): however a run is cut into batches, it draws the same.
 BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
                            double lambda_kl, State* state = nullptr);
 

@@ -19,11 +19,10 @@ State InfinityFormer::new_state(int64_t B) const {
 
 // X = what left the short-term memory;  coeffs ← contraction of the old signal to [0, τ], and X behind it (equations in
 // nn/continuous_memory)
-Variable InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
-                               const Pass& pass) {
+Variable InfinityFormer::leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers) {
   const NameScope scope("memory");
   const Tensor points = points_for_update ? points_for_update(l) : Tensor();
-  return memories_[size_t(l)].update(state.memory, leaving, newcomers, *pass.random, points);
+  return memories_[size_t(l)].update(state.memory, leaving, newcomers, points);
 }
 
 //   z = concat_heads(a) W_o + Z_LTM,   Z_LTM = concat_heads( E_p[V̄(t)] ) W_out

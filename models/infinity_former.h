@@ -22,8 +22,7 @@ class InfinityFormer : public TransformerXL {
   std::function<Tensor(int l)> points_for_update;
 
  protected:
-  Variable leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers,
-                 const Pass& pass) override;
+  Variable leave(int l, LayerState& state, const Tensor& leaving, const std::vector<int64_t>& newcomers) override;
   Variable attention_output(int l, LayerState& state, const Variable& left, const Variable& a, const Variable& q,
                             Output& output) override;
   bool needs_queries(int l) const override { return memories_[size_t(l)].options().sticky; }

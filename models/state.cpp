@@ -50,6 +50,11 @@ void add_state(SafetensorsWriter& writer, const State& state) {
     const std::string name = fmt::format("state.{}.", l);
     add_integers(writer, name + "filled", memory.filled);
     add_integers(writer, name + "count", memory.count);
+    if (!memory.random.empty()) {
+      std::vector<uint64_t> seeds, next;
+      for (const Random& random : memory.random) seeds.push_back(random.seed), next.push_back(random.next);
+      add_integers(writer, name + "random.seed", seeds), add_integers(writer, name + "random.next", next);
+    }
     for (size_t i = 0; i < memory.history.size(); ++i) {
       add_integers(writer, fmt::format("{}history.{}.filled", name, i), memory.history[i].filled);
       add_integers(writer, fmt::format("{}history.{}.newcomers", name, i), memory.history[i].newcomers);
@@ -72,6 +77,11 @@ State read_state(const SafetensorsFile& file, const TransformerXL& model, Device
     if (memory.filled.empty()) continue;  // a model without long-term memory
     read_integers(file, name + "filled", memory.filled, B);
     read_integers(file, name + "count", memory.count, B);
+    if (file.contains(name + "random.seed")) {
+      std::vector<uint64_t> seeds, next;
+      read_integers(file, name + "random.seed", seeds, B), read_integers(file, name + "random.next", next, B);
+      for (size_t b = 0; b < B; ++b) memory.random.push_back({seeds[b], next[b]});
+    }
     for (size_t i = 0; file.contains(fmt::format("{}history.{}.X", name, i)); ++i) {
       memory.history.emplace_back();
       read_integers(file, fmt::format("{}history.{}.filled", name, i), memory.history.back().filled, B);

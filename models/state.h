@@ -1,5 +1,5 @@
-// Saving and restoring what a model remembers: short-term states, coefficients, densities, counts. The place of the
-// random streams belongs to the run (Random), which saves it beside.
+// Saving and restoring what a model remembers: short-term states, coefficients, densities, counts, and where its rows
+// draw their random numbers from.
 #pragma once
 
 #include "data/safetensors.h"

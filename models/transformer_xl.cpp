@@ -32,6 +32,17 @@ State State::clone() const {
   return s;
 }
 
+void State::draw_from(const std::vector<Random>& documents) {
+  check(documents.size() == valid.size(), "[state] got random numbers for {} documents, expected {}, one a row",
+        documents.size(), valid.size());
+  for (size_t l = 0; l < layers.size(); ++l) {
+    if (layers[l].memory.filled.empty()) continue;  // nothing in this layer draws
+    std::vector<Random>& rows = layers[l].memory.random;
+    rows.clear();
+    for (const Random& document : documents) rows.push_back(document.child(l));
+  }
+}
+
 void State::clear_row(int64_t b) {
   check(b >= 0 && b < int64_t(valid.size()), "[state] there is no batch row {}: the state has {}", b, valid.size());
   for (LayerState& layer : layers) {
@@ -129,7 +140,7 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
     if (n > kept) {
       std::vector<int64_t> newcomers;
       for (int64_t valid : state.valid) newcomers.push_back(std::clamp<int64_t>(valid - kept, 0, n - kept));
-      left = leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers, pass);
+      left = leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers);
     }
   }
   const int64_t S = stm.defined() ? stm.dim(1) : 0;

@@ -34,6 +34,9 @@ struct State {
   std::vector<int64_t> valid;  // (B): steps read of the row's current document; older ones in `recent` are another's
 
   State clone() const;
+  /// Row b's document draws what it needs (sticky points) from documents[b], so that it depends neither on its place in
+  /// the batch nor on its neighbours.
+  void draw_from(const std::vector<Random>& documents);
   /// A new document starts in row b: nothing of the old one will be seen there.
   void clear_row(int64_t b);
   /// Bytes held beyond the parameters.
@@ -73,8 +76,7 @@ class TransformerXL {
   };
   /// Hook: `leaving` (B, n, C) have left the short-term memory; of row b's only the last newcomers[b] are its current
   /// document's. Returns what attention_output is to have of it, with its gradient.
-  virtual Variable leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<int64_t>& /*newcomers*/,
-                         const Pass&) {
+  virtual Variable leave(int, LayerState&, const Tensor& /*leaving*/, const std::vector<int64_t>& /*newcomers*/) {
     return {};
   }
   /// Hook: z (B, Tq, C), what the attention sublayer adds to the residual. left: what this segment's leave() returned,

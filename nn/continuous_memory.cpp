@@ -191,14 +191,21 @@ Variable ContinuousMemory::where_newcomers(const MemoryState::Update& update, co
 }
 
 // Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky
-// memories).
-Tensor ContinuousMemory::sticky_points(const MemoryState& state, Random& random) {
+// memories). Rows that hold nothing draw nothing: when a row draws depends on its own document alone.
+Tensor ContinuousMemory::sticky_points(MemoryState& state) {
   const int64_t B = state.density.dim(1), n = state.density.dim(2) * state.density.dim(3);
+  check(int64_t(state.random.size()) == B,
+        "[memory] sticky memories draw the points at which they read the past: got random numbers for {} rows, "
+        "expected {}; give each row its document's by State::draw_from, or read_documents a Pass::random",
+        state.random.size(), B);
+  std::vector<Stream> streams;
+  for (int64_t b = 0; b < B; ++b)
+    streams.push_back(state.filled[size_t(b)] ? state.random[size_t(b)].stream() : Stream{});
   const Tensor mass({B, options_.bins}, device_), points({B, options_.R}, device_);
   const Tokens fallbacks({B}, device_);
   on(device_).sticky_histogram(mass.data(), state.density.data(), B, n, options_.bins);
   on(device_).sticky_points(points.data(), fallbacks.data(), mass.data(), options_.draw, options_.place,
-                            random.stream(), B, options_.bins, options_.R);
+                            Streams::from(streams, {B}, device_).data(), B, options_.bins, options_.R);
   unread_draws_.push_back({fallbacks, {state.filled.begin(), state.filled.end()}});
   if (unread_draws_.size() >= 256) sticky_fallbacks();
   return points;
@@ -213,7 +220,7 @@ int64_t ContinuousMemory::sticky_fallbacks() const {
 }
 
 Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
-                                  Random& random, const Tensor& points) {
+                                  const Tensor& points) {
   check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.filled.size()) && X.dim(2) == width_ && X.dim(1) > 0,
         "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape().str());
   check(newcomers.size() == state.filled.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
@@ -222,7 +229,7 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
 
   MemoryState::Update update{X, newcomers, points, state.filled, {}};
   if (!points.defined() && options_.sticky && state.density.defined() && !none(state.filled))
-    update.points = sticky_points(state, random);
+    update.points = sticky_points(state);
 
   // Gradient flows through the updates in `history` again, and then through this one.
   const Tensor start = state.history.empty() ? state.coeffs : state.base;

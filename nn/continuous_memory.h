@@ -49,6 +49,7 @@ struct MemoryState {
   Tensor density;  // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
   std::vector<uint8_t> filled;  // (B): has anything been stored in this row?
   std::vector<int64_t> count;   // (B): vectors stored so far
+  std::vector<Random> random;   // (B): where the row's sticky points are drawn from; empty until State::draw_from
   /// One update, as it must be known to be done again.
   struct Update {
     Tensor X;                        // (B, L, C): what entered
@@ -63,7 +64,7 @@ struct MemoryState {
   Tensor base;  // (B, N, C)
 
   MemoryState clone() const;
-  /// A new document starts in row b.
+  /// A new document starts in row b, and goes on in the row's random numbers.
   void clear_row(int64_t b);
   size_t bytes() const;
 };
@@ -80,7 +81,7 @@ class ContinuousMemory {
   /// X (B, L, C) enters; of row b's L vectors only the last newcomers[b], the others are zeros of another document's.
   /// `points`: where to read the old signal, (B, R) — left out, they are drawn (sticky) or uniform. Returns the new
   /// coefficients with their gradient.
-  Variable update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers, Random& random,
+  Variable update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
                   const Tensor& points = {});
 
   /// The coefficients that the state holds, as a constant; undefined while nothing has been stored.
@@ -114,7 +115,7 @@ class ContinuousMemory {
   Variable apply(const MemoryState::Update& update, const Variable& old);
   Tensor row_operators(const MemoryState::Update& update);
   Variable where_newcomers(const MemoryState::Update& update, const Variable& coeffs, const Variable& old) const;
-  Tensor sticky_points(const MemoryState& state, Random& random);
+  Tensor sticky_points(MemoryState& state);
   Variable densities(const Variable& coeffs, const Variable& q) const;
   Variable read_gibbs(const Variable& coeffs, const Variable& q) const;
 

@@ -11,6 +11,14 @@ uint64_t new_weights_number() {
   return ++last;
 }
 
+Dropout Pass::dropout(double p) const {
+  if (!training || p == 0) return {};
+  check(random != nullptr,
+        "[dropout] a training pass of rate {} needs random numbers: got none; set Pass::random, or training = false",
+        p);
+  return {real(p), random->stream()};
+}
+
 Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,
                const std::string& bias_name)
     : W(p.add(weight_name, {in, out}, Init::normal(init_std))) {

@@ -17,7 +17,7 @@ struct Pass {
   uint64_t weights = 0;
 
   /// Dropout of rate p: none in evaluation.
-  Dropout dropout(double p) const { return training && p > 0 ? Dropout{real(p), random->stream()} : Dropout{}; }
+  Dropout dropout(double p) const;
 };
 
 /// For Pass::weights: a number that no other weights have had.

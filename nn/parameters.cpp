@@ -20,6 +20,7 @@ Variable Parameters::add(const std::string& name, const Shape& shape, Init init,
 }
 
 void Parameters::pack() {
+  check(!values_.defined(), "[parameters] pack() was called before: call it once, after the model is built");
   constexpr int64_t kAlign = 64 / sizeof(real);  // each parameter starts on a cache line
   int64_t n = 0;
   std::vector<int64_t> offsets;
@@ -54,6 +55,13 @@ std::vector<Parameters::Named> Parameters::named() const {
   return all;
 }
 
-void Parameters::zero_grad() const { on(device_).fill(grads_.data(), 0, grads_.numel()); }
+void Parameters::zero_grad() const { on(device_).fill(grads().data(), 0, grads().numel()); }
+
+const Tensor& Parameters::packed(const Tensor& arena) {
+  check(arena.defined(),
+        "[parameters] not packed yet: got no arena of values and gradients; call pack() once, after "
+        "the model is built");
+  return arena;
+}
 
 }  // namespace lem

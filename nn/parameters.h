@@ -36,9 +36,10 @@ class Parameters {
   };
   /// Every parameter (or part) by its name in files, in order of creation.
   std::vector<Named> named() const;
-  const Tensor& values() const { return values_; }  // (n)
-  const Tensor& grads() const { return grads_; }    // (n)
-  int64_t count() const { return count_; }          // numbers learned, without the arena's padding
+  /// All values and all gradients, (n) each; an Error before pack().
+  const Tensor& values() const { return packed(values_); }
+  const Tensor& grads() const { return packed(grads_); }
+  int64_t count() const { return count_; }  // numbers learned, without the arena's padding
   Device device() const { return device_; }
   void zero_grad() const;
 
@@ -48,6 +49,8 @@ class Parameters {
     Variable variable;
     std::vector<std::string> parts;
   };
+  static const Tensor& packed(const Tensor& arena);
+
   Device device_;
   uint64_t seed_;
   int64_t count_ = 0;

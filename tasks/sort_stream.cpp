@@ -34,6 +34,7 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
   const Pass pass{.training = false, .random = &random, .weights = new_weights_number()};
   const Stream symbols{uint64_t(o.seed), uint64_t(1) << 40};
   State state = model.new_state(1);
+  state.draw_from({random.child(0)});
   int64_t next_report = 1;
   while (next_report < 10 * T) next_report *= 10;
 

@@ -81,8 +81,9 @@ KERNEL(kl_forward, real* kl, const real* density, real sigma0, real mu0, bool ha
 KERNEL(kl_backward, real* ddensity, const real* dkl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t n)
 // mass (B, bins) = Σ over the n densities of a row of the mass that N(μ,σ²) puts in each of `bins` equal bins of [0, 1]. density: (2, B, n).
 KERNEL(sticky_histogram, real* mass, const real* density, int64_t B, int64_t n, int64_t bins)
-// points (B, R), ascending, in [0, 1], drawn from mass (B, bins); fallbacks (B) = 1 where mass was unusable and the points are i/R.
-KERNEL(sticky_points, real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place, Stream stream, int64_t B, int64_t bins, int64_t R)
+// points (B, R), ascending, in [0, 1], drawn from mass (B, bins), each row by its own stream (B); fallbacks (B) = 1 where mass was unusable and
+// the points are i/R.
+KERNEL(sticky_points, real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place, const Stream* streams, int64_t B, int64_t bins, int64_t R)
 
 // ---- optimiser (tensor/cpu/adam.cpp) -----------------------------------------------------------------------------------
 // p, m, v updated in place; g the gradient; all (n). grad_squares (1) = Σ g² over all gradients, for clipping; if it is not finite,

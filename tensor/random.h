@@ -42,6 +42,11 @@ struct Stream {
 struct Random {
   uint64_t seed = 0, next = 0;
   Stream stream() { return {seed, next++}; }
+  /// The random numbers of item `index` alone, such as a sample: under a seed of their own, whatever was handed out.
+  Random child(uint64_t index) const {
+    const auto bits = philox4x32(seed, uint64_t(1) << 62, index);  // a stream that counting from 0 does not reach
+    return {uint64_t(bits[1]) << 32 | bits[0], 0};
+  }
 };
 
 }  // namespace lem

@@ -138,6 +138,7 @@ std::vector<T> TensorOf<T>::to_vector() const {
 
 template class TensorOf<real>;
 template class TensorOf<int32_t>;
+template class TensorOf<Stream>;
 
 // ---- helpers --------------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ struct Storage {
   std::shared_ptr<Storage> arena;  // set: data lies inside it
 };
 
-/// T is real for numbers that are computed with, int32_t for tokens.
+/// T is real for numbers that are computed with, int32_t for tokens, Stream for the random streams of a batch's rows.
 template <class T>
 class TensorOf {
  public:
@@ -85,8 +85,10 @@ class TensorOf {
 
 extern template class TensorOf<real>;
 extern template class TensorOf<int32_t>;
+extern template class TensorOf<Stream>;
 using Tensor = TensorOf<real>;
 using Tokens = TensorOf<int32_t>;
+using Streams = TensorOf<Stream>;
 
 Tensor full(const Shape& shape, real value, Device device);
 inline Tensor zeros(const Shape& shape, Device device) { return full(shape, 0, device); }

@@ -31,7 +31,8 @@ TEST_CASE("sticky points are the same on every device", "[device][sticky]") {
   const auto points = [](Device device, StickyDraw draw, StickyPlace place, const Stream& stream) {
     KernelCall c(device);
     const Reals points = c.output("points", B * R), mass = c.input("mass", B * bins, between(0, 1));
-    on(device).sticky_points(points, c.int_output("fallbacks", B), mass, draw, place, stream, B, bins, R);
+    const Streams streams = Streams::from({stream, {stream.seed, 7}, {8, stream.stream}}, {B}, device);
+    on(device).sticky_points(points, c.int_output("fallbacks", B), mass, draw, place, streams.data(), B, bins, R);
     CHECK(c.finish() == "");
     return c.output_bytes();
   };

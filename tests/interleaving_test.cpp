@@ -45,6 +45,9 @@ struct Reading {
     Dice dice{{31, number}};
     const int64_t B = 1 + dice.below(2), segments = 1 + dice.below(6);
     state = model.new_state(B);
+    std::vector<Random> documents;
+    for (int64_t b = 0; b < B; ++b) documents.push_back(random.child(uint64_t(b)));
+    state.draw_from(documents);
     for (int64_t s = 0; s < segments; ++s) {
       const int64_t T = 1 + dice.below(2 * kStm);
       std::vector<int32_t> ids;

@@ -102,9 +102,12 @@ void add_sticky_points(std::vector<KernelCase>& table, int64_t B, int64_t bins, 
   table.push_back({"sticky_points", options, [=](KernelCall& c) {
                      const Reals points = c.output("points", B * R), mass = c.input("mass", B * bins, some_mass);
                      const Ints fallbacks = c.int_output("fallbacks", B);
-                     const Stream stream{0x123456789abcdef0, 0xfedcba9876543210};
-                     on(c.device).sticky_points(points, fallbacks, mass, draw, place, stream, B, bins, R);
-                     const auto y = naive::sticky_points(mass.doubles(), draw, place, stream, B, bins, R);
+                     std::vector<Stream> streams;
+                     for (int64_t b = 0; b < B; ++b)
+                       streams.push_back({0x123456789abcdef0 + uint64_t(b), 0xfedcba9876543210});
+                     const Streams on_device = Streams::from(streams, {B}, c.device);
+                     on(c.device).sticky_points(points, fallbacks, mass, draw, place, on_device.data(), B, bins, R);
+                     const auto y = naive::sticky_points(mass.doubles(), draw, place, streams, bins, R);
                      c.expect(points, y.points);
                      c.expect(fallbacks, [&](int64_t b) { return y.fallbacks[size_t(b)]; });
                    }});

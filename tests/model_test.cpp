@@ -37,9 +37,12 @@ struct Net {
   std::unique_ptr<TransformerXL> model;
 };
 
+std::vector<uint64_t> numbers() { return {0, 1}; }
+std::vector<Random> documents(uint64_t seed) { return {Random{seed}.child(0), Random{seed}.child(1)}; }
+
 DocumentBatch random_batch() {
   const Stream stream{9, 9};
-  DocumentBatch batch{kB, kN, {}, {}};
+  DocumentBatch batch{kB, kN, numbers(), {}, {}};
   for (int64_t i = 0; i < kB * kN; ++i) {
     batch.tokens.push_back(int32_t(stream.bits(uint64_t(i)) % kVocab));
     batch.targets.push_back(i % kN < kN - 4 ? -1 : int32_t(stream.bits(uint64_t(1000 + i)) % kVocab));
@@ -59,8 +62,8 @@ struct LastSegment {
         return Tensor::from(points, {kB, 9});
       };
     const DocumentBatch all = random_batch();
-    DocumentBatch earlier{kB, kN - kT, {}, {}};
-    last = {kB, kT, {}, {}};
+    DocumentBatch earlier{kB, kN - kT, numbers(), {}, {}};
+    last = {kB, kT, numbers(), {}, {}};
     for (int64_t b = 0; b < kB; ++b)
       for (int64_t i = 0; i < kN; ++i) {
         DocumentBatch& part = i < kN - kT ? earlier : last;
@@ -175,16 +178,16 @@ TEST_CASE("asking for fewer outputs changes none of those that are left", "[mode
   Net net(small_transformer(), &m);
   const DocumentBatch batch = random_batch();
   const NoGrad no_grad;
-  Random r1{1, 0}, r2{1, 0};
   State all = net.model->new_state(kB), few = net.model->new_state(kB);
+  all.draw_from(documents(1)), few.draw_from(documents(1));
   for (int64_t begin = 0, segment = 0; begin + kT <= kN; begin += kT, ++segment) {
     std::vector<int32_t> ids;
     for (int64_t b = 0; b < kB; ++b)
       ids.insert(ids.end(), batch.tokens.begin() + b * kN + begin, batch.tokens.begin() + b * kN + begin + kT);
     const Tokens tokens = Tokens::from(ids, {kB, kT});
     const int64_t outputs = segment % 3;
-    const Variable full = net.model->forward(tokens, all, {.random = &r1}, kT).logits;
-    const Variable part = net.model->forward(tokens, few, {.random = &r2}, outputs).logits;
+    const Variable full = net.model->forward(tokens, all, {}, kT).logits;
+    const Variable part = net.model->forward(tokens, few, {}, outputs).logits;
     if (outputs == 0) continue;
     const std::vector<real> expected = slice_time(full.value(), kT - outputs, outputs).to_vector(),
                             got = part.value().to_vector();
@@ -235,12 +238,18 @@ TEST_CASE("keys and values kept while the weights stay the same change nothing",
 
 namespace {
 
+State new_state(const Net& net) {
+  State state = net.model->new_state(kB);
+  state.draw_from(documents(1));
+  return state;
+}
+
 /// Logits of a segment of random tokens that depend on `which`; the state moves on.
-std::vector<real> read_segment(Net& net, State& state, Random& random, uint64_t which) {
+std::vector<real> read_segment(Net& net, State& state, uint64_t which) {
   const NoGrad no_grad;
   std::vector<int32_t> ids;
   for (uint64_t i = 0; i < kB * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
-  return net.model->forward(Tokens::from(ids, {kB, kT}), state, {.random = &random}, kT).logits.value().to_vector();
+  return net.model->forward(Tokens::from(ids, {kB, kT}), state, {}, kT).logits.value().to_vector();
 }
 
 }  // namespace
@@ -251,16 +260,15 @@ TEST_CASE("clearing a row starts a new document there and nowhere else", "[model
   TransformerOptions t = small_transformer();
   t.stm = GENERATE(5, 3, 7);  // whole segments leave, or parts of them
   Net net(t, &m);
-  Random random{1, 0};
-  State state = net.model->new_state(kB);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
-  State other = state.clone(), fresh = net.model->new_state(kB);
+  State state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
+  State other = state.clone(), fresh = new_state(net);
   state.clear_row(1);
+  for (size_t l = 0; l < state.layers.size(); ++l) state.layers[l].memory.random[1] = fresh.layers[l].memory.random[1];
   const int64_t row = kT * kVocab;
   for (uint64_t s = 10; s < 14; ++s) {
-    Random r1{2, s}, r2{2, s}, r3{2, s};
-    const auto cleared = read_segment(net, state, r1, s), kept = read_segment(net, other, r2, s),
-               begun = read_segment(net, fresh, r3, s);
+    const auto cleared = read_segment(net, state, s), kept = read_segment(net, other, s),
+               begun = read_segment(net, fresh, s);
     for (int64_t i = 0; i < row; ++i) {
       INFO("segment " << s << ", logit " << i);
       REQUIRE(cleared[size_t(i)] == Approx(kept[size_t(i)]).epsilon(1e-5).margin(1e-6));
@@ -275,22 +283,20 @@ TEST_CASE("a state is a value: copied, saved and restored", "[model]") {
   m.sticky = true;
   m.grad_updates = GENERATE(1, 3);
   Net net(small_transformer(), &m);
-  Random random{1, 0};
-  State state = net.model->new_state(kB);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
+  State state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
   const State copy = state.clone();
   const ScratchFolder scratch;
   SafetensorsWriter writer;
   add_state(writer, state);
   writer.write(scratch / "state.safetensors");
 
-  Random r1 = random, r2 = random, r3 = random;
-  const auto expected = read_segment(net, state, r1, 50);  // moves `state`, and must leave `copy` alone
+  const auto expected = read_segment(net, state, 50);  // moves `state`, and must leave `copy` alone
   State copied = copy.clone(),
         restored = read_state(SafetensorsFile(scratch / "state.safetensors"), *net.model, Device::cpu);
-  CHECK(read_segment(net, copied, r2, 50) == expected);
-  CHECK(read_segment(net, restored, r3, 50) == expected);
-  CHECK(read_segment(net, restored, r3, 51) == read_segment(net, state, r1, 51));
+  CHECK(read_segment(net, copied, 50) == expected);
+  CHECK(read_segment(net, restored, 50) == expected);
+  CHECK(read_segment(net, restored, 51) == read_segment(net, state, 51));
   CHECK(state.bytes() == restored.bytes());
 }
 
@@ -298,9 +304,8 @@ TEST_CASE("a sticky memory without usable mass is read all the same, counted and
   MemoryOptions m = small_memory();
   m.sticky = true;
   Net net(small_transformer(), &m);
-  Random random{1, 0};
-  State state = net.model->new_state(kB);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, random, s);
+  State state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
   CHECK(net.model->warning().empty());
 
   // Densities of row 1 of the second layer that look nowhere: Gaussians far outside [0, 1].
@@ -309,9 +314,9 @@ TEST_CASE("a sticky memory without usable mass is read all the same, counted and
   const size_t row = values.size() / 2 / kB;  // (2, B, H, T): means, then variances
   for (size_t i = 0; i < row; ++i) values[row + i] = 1e6;
   density = Tensor::from(values, density.shape());
-  read_segment(net, state, random, 4);
+  read_segment(net, state, 4);
   CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
-  read_segment(net, state, random, 5);
+  read_segment(net, state, 5);
   CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
 }
 

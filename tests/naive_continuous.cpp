@@ -86,15 +86,16 @@ Array sticky_histogram(const Array& density, int64_t B, int64_t n, int64_t bins)
   return mass;
 }
 
-// Row b draws 2R numbers: R for heights on an axis on which its masses lie end to end, each of which picks the bin that
-// it hits, and R for the places in the bins. Stratified: height i of R is (i + the first draw)/R of the whole.
-StickyPoints sticky_points(const Array& mass, StickyDraw draw, StickyPlace place, Stream stream, int64_t B,
+// Row b takes 2R draws of its stream: R for heights on an axis on which its masses lie end to end, each of which picks
+// the bin that it hits, and R for the places in the bins. Stratified: height i of R is (i + the first draw)/R of the
+// whole.
+StickyPoints sticky_points(const Array& mass, StickyDraw draw, StickyPlace place, const std::vector<Stream>& streams,
                            int64_t bins, int64_t R) {
   StickyPoints y;
-  for (int64_t b = 0; b < B; ++b) {
+  for (int64_t b = 0; b < int64_t(streams.size()); ++b) {
     Array top(mass.begin() + b * bins, mass.begin() + (b + 1) * bins), heights, u;
     std::partial_sum(top.begin(), top.end(), top.begin());
-    const auto uniform = [&](int64_t i) { return stream.uniform(uint64_t(2 * R * b + i)); };
+    const auto uniform = [&](int64_t i) { return streams[size_t(b)].uniform(uint64_t(i)); };
     const bool usable = top.back() > 0 && std::isfinite(top.back());
     y.fallbacks.push_back(!usable);
     for (int64_t i = 0; usable && i < R; ++i)

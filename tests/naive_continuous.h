@@ -38,8 +38,8 @@ struct StickyPoints {
   Array points;                    // (B, R)
   std::vector<int32_t> fallbacks;  // (B)
 };
-/// mass (B, bins)
-StickyPoints sticky_points(const Array& mass, StickyDraw draw, StickyPlace place, Stream stream, int64_t B,
+/// mass (B, bins); streams (B)
+StickyPoints sticky_points(const Array& mass, StickyDraw draw, StickyPlace place, const std::vector<Stream>& streams,
                            int64_t bins, int64_t R);
 
 }  // namespace lem::naive

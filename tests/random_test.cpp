@@ -56,6 +56,17 @@ TEST_CASE("streams are handed out in order, and from a saved place", "[random]")
   CHECK(first.size() == 1024);
 }
 
+TEST_CASE("every item has random numbers of its own, whatever was handed out before", "[random]") {
+  Random random{42};
+  const Random before = random.child(7);
+  random.stream();
+  CHECK((random.child(7).seed == before.seed && before.next == 0));
+  std::set<uint64_t> seeds;
+  for (uint64_t seed = 0; seed < 32; ++seed)
+    for (uint64_t item = 0; item < 32; ++item) seeds.insert(Random{seed}.child(item).seed);
+  CHECK(seeds.size() == 1024);
+}
+
 TEST_CASE("uniform numbers fill [0, 1) evenly", "[random]") {
   constexpr int kDraws = 1 << 16, kBins = 64;
   for (uint64_t seed : {1, 2, 3}) {

@@ -28,7 +28,7 @@ Array points(const Array& mass, StickyDraw draw, StickyPlace place, Stream strea
              int32_t* fallbacks = nullptr) {
   Array u(R, real(NAN));
   int32_t fallback = -1;
-  cpu::sticky_points(u.data(), &fallback, mass.data(), draw, place, stream, 1, int64_t(mass.size()), R);
+  cpu::sticky_points(u.data(), &fallback, mass.data(), draw, place, &stream, 1, int64_t(mass.size()), R);
   if (fallbacks) *fallbacks = fallback;
   return u;
 }
@@ -82,7 +82,8 @@ TEST_CASE("unusable masses give uniform points", "[sticky]") {
         Array mass(16, 0), u(2 * R, real(NAN));
         mass[3] = bad, mass[12] = 1;
         int32_t fallbacks[2] = {-1, -1};
-        cpu::sticky_points(u.data(), fallbacks, mass.data(), draw, place, {1, 2}, 2, 8, R);
+        const Stream streams[2] = {{1, 2}, {1, 3}};
+        cpu::sticky_points(u.data(), fallbacks, mass.data(), draw, place, streams, 2, 8, R);
         CHECK((fallbacks[0] == 1 && fallbacks[1] == 0));
         for (int64_t i = 0; i < R; ++i) {
           CHECK(u[i] == real(double(i + 1) / double(R)));
@@ -147,11 +148,22 @@ TEST_CASE("sampled points depend on the stream and on nothing else", "[sticky]")
     CHECK(points(mass, draw, StickyPlace::uniform, {1, 3}, 64) != first);
     CHECK(points(mass, draw, StickyPlace::uniform, {2, 2}, 64) != first);
   }
-  // Rows of a batch draw independently.
-  Array both = join(mass, mass), u(2 * 64);
-  int32_t fallbacks[2];
-  cpu::sticky_points(u.data(), fallbacks, both.data(), StickyDraw::multinomial, StickyPlace::left, {1, 2}, 2, 128, 64);
-  CHECK(Array(u.begin(), u.begin() + 64) != Array(u.begin() + 64, u.end()));
+}
+
+TEST_CASE("a row's points depend on its stream, not on its place among other rows", "[sticky]") {
+  const int64_t bins = 128, R = 64;
+  const Array masses = random_fill(3 * bins, 5, 0, 1);
+  const Stream streams[3] = {{1, 2}, {1, 3}, {4, 2}};
+  const auto row = [](const Array& x, int64_t b, int64_t n) {
+    return Array(x.begin() + b * n, x.begin() + (b + 1) * n);
+  };
+  for (StickyDraw draw : kDraws)
+    for (StickyPlace place : kPlaces) {
+      Array u(3 * R);
+      int32_t fallbacks[3];
+      cpu::sticky_points(u.data(), fallbacks, masses.data(), draw, place, streams, 3, bins, R);
+      for (int64_t b = 0; b < 3; ++b) CHECK(row(u, b, R) == points(row(masses, b, bins), draw, place, streams[b], R));
+    }
 }
 
 TEST_CASE("one bin with all the mass gets all the points", "[sticky]") {

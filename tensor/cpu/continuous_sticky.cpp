@@ -65,15 +65,15 @@ void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int
 }
 
 /// The R bins of one batch row, ascending, drawn with the given masses (bins), whose sum is `total`.
-static void draw_bins(std::vector<int64_t>& drawn, const real* mass, double total, StickyDraw draw, Stream stream,
-                      int64_t first_draw, int64_t bins) {
+static void draw_bins(std::vector<int64_t>& drawn, const real* mass, double total, StickyDraw draw,
+                      const Stream& stream, int64_t bins) {
   const int64_t R = int64_t(drawn.size());
   // Heights x_i in [0, total), ascending: stratified ones are R even steps from one random offset, multinomial ones R
   // independent draws.
   std::vector<double> x(R);
-  const double offset = stream.uniform(first_draw);
+  const double offset = stream.uniform(0);
   for (int64_t i = 0; i < R; ++i)
-    x[i] = total * (draw == StickyDraw::stratified ? (double(i) + offset) / double(R) : stream.uniform(first_draw + i));
+    x[i] = total * (draw == StickyDraw::stratified ? (double(i) + offset) / double(R) : stream.uniform(i));
   if (draw == StickyDraw::multinomial) std::sort(x.begin(), x.end());
   // Bin k covers the heights from mass[0] + … + mass[k−1] up to that plus mass[k].
   int64_t last = bins - 1;
@@ -85,10 +85,10 @@ static void draw_bins(std::vector<int64_t>& drawn, const real* mass, double tota
   }
 }
 
-// Draws of batch row b: 2R of them from 2R·b on, the first R for the bins (stratified: one of them), the rest for the
-// places inside the bins.
+// A row's draws: 2R of its stream, the first R for the bins (stratified: one of them), the rest for the places inside
+// the bins.
 void sticky_points(real* points, int32_t* fallbacks, const real* mass, StickyDraw draw, StickyPlace place,
-                   Stream stream, int64_t B, int64_t bins, int64_t R) {
+                   const Stream* streams, int64_t B, int64_t bins, int64_t R) {
   std::vector<int64_t> drawn(R);
   for (int64_t b = 0; b < B; ++b) {
     const real* mass_b = mass + b * bins;  // (bins)
@@ -100,11 +100,11 @@ void sticky_points(real* points, int32_t* fallbacks, const real* mass, StickyDra
       for (int64_t i = 0; i < R; ++i) u[i] = real(double(i + 1) / double(R));
       continue;
     }
-    draw_bins(drawn, mass_b, total, draw, stream, 2 * R * b, bins);
+    draw_bins(drawn, mass_b, total, draw, streams[b], bins);
     for (int64_t i = 0; i < R; ++i) {
       const double within = place == StickyPlace::left     ? 0
                             : place == StickyPlace::centre ? 0.5
-                                                           : stream.uniform(2 * R * b + R + i);
+                                                           : streams[b].uniform(R + i);
       u[i] = real((double(drawn[i]) + within) / double(bins));
     }
     if (place == StickyPlace::uniform) std::sort(u, u + R);

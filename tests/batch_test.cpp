@@ -1,0 +1,92 @@
+// In whatever batches a run is cut, and beside whatever other documents, a sample draws the same sticky points and
+// gives the same answer. (To rounding: the order of a matrix product's sums may change with its size.)
+#include <catch2/catch.hpp>
+#include <functional>
+
+#include "tasks/sort_model.h"
+#include "tests/scratch.h"
+
+using namespace lem;
+
+namespace {
+
+/// Small, with sticky draws of every kind of randomness, and weights large enough for points to matter.
+SortOptions small() {
+  SortOptions o = preset_options("demo", "infinity");
+  o.symbols = 5, o.length = 90, o.width = 16, o.heads = 2, o.ff = 24, o.segment = 8, o.stm = 8;
+  o.N = 16, o.R = 16, o.widths = {.05, .1}, o.sticky = true, o.sticky_draw = "multinomial", o.sticky_place = "uniform";
+  o.dropout = 0, o.init_std = .3;
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("a test's figures do not depend on its batch", "[model][sticky]") {
+  SortOptions o = small();
+  SortModel net(o);
+  const SortingData data = sorting_data(o, Split::test);
+  o.batch = 1;
+  const SortScore one = evaluate(*net.model, o, data, 32, "test");
+  for (int64_t batch : {7, 16, 32}) {
+    INFO("batch " << batch);
+    o.batch = batch;
+    const SortScore score = evaluate(*net.model, o, data, 32, "test");
+    CHECK(score.accuracy == one.accuracy);
+    CHECK(score.loss == Approx(one.loss).epsilon(kDouble ? 1e-12 : 1e-6));
+  }
+  // That the draws matter at all: another seed's.
+  o.seed += 1;
+  CHECK(std::abs(evaluate(*net.model, o, data, 32, "test").loss - one.loss) > 1e-3);
+}
+
+TEST_CASE("a training step's draws do not depend on how its batch is shared out", "[model][sticky]") {
+  const SortOptions o = small();
+  SortModel net(o);
+  const SortingData data = sorting_data(o, Split::train);
+  // Σ of the losses of samples 8 … 15, read `count` at a time.
+  const auto run = [&](int64_t count) {
+    Random random{1, 0};
+    double loss = 0;
+    for (int64_t first = 8; first < 16; first += count) {
+      const BatchResult r =
+          read_documents(*net.model, sorting_batch(data, first, count), o.segment, {true, &random}, false, 0);
+      loss += r.loss() * double(r.scored());
+    }
+    return loss;
+  };
+  const double whole = run(8);
+  for (int64_t count : {1, 2, 4}) CHECK(run(count) == Approx(whole).epsilon(kDouble ? 1e-12 : 1e-6));
+}
+
+TEST_CASE("what draws says so where there is nothing to draw from", "[model][sticky]") {
+  SortOptions o = small();
+  const SortModel net(o);
+  const DocumentBatch batch = sorting_batch(sorting_data(o, Split::test), 0, 2);
+  CHECK_THAT(error_of([&] { read_documents(*net.model, batch, o.segment, {}, false, 0); }),
+             Catch::StartsWith("[memory] sticky memories draw") && Catch::Contains("got random numbers for 0 rows") &&
+                 Catch::Contains("Pass::random"));
+  o.dropout = .1;
+  const SortModel dropping(o);
+  CHECK_THAT(error_of([&] { read_documents(*dropping.model, batch, o.segment, {.training = true}, false, 0); }),
+             Catch::StartsWith("[dropout]") && Catch::Contains("set Pass::random"));
+  o.sticky = false, o.dropout = 0;  // and nothing that does not draw asks for it
+  const SortModel plain(o);
+  CHECK(error_of([&] { read_documents(*plain.model, batch, o.segment, {.training = true}, false, 0); }) ==
+        "(no error)");
+  State state = net.model->new_state(2);
+  CHECK_THAT(error_of([&] { state.draw_from({Random{1}}); }), Catch::Contains("for 1 documents, expected 2"));
+}
+
+TEST_CASE("parameters that were not packed say so", "[error]") {
+  Parameters p(Device::cpu, 1);
+  const Variable w = p.add("w", {3}, Init::normal(1));
+  for (const auto& use :
+       {std::function<void()>([&] { p.zero_grad(); }), {[&] { p.values(); }}, {[&] { p.grads(); }}, {[&] {
+          Adam(p, {});
+        }}})
+    CHECK_THAT(error_of(use), Catch::StartsWith("[parameters] not packed yet") && Catch::Contains("call pack() once"));
+  CHECK(w.numel() == 3);
+  p.pack();
+  p.zero_grad();
+  CHECK_THAT(error_of([&] { p.pack(); }), Catch::Contains("pack() was called before"));
+}
