@@ -11,6 +11,7 @@
 #include "models/documents.h"
 #include "models/infinity_former.h"
 #include "nn/optimizer.h"
+#include "tests/numeric.h"
 
 using namespace lem;
 using nlohmann::json;
@@ -60,16 +61,9 @@ struct Golden {
 
 void require_close(const std::string& what, const std::vector<real>& got, const std::vector<double>& expected) {
   REQUIRE(got.size() == expected.size());
-  double largest = 0, worst = 0;
-  size_t at = 0;
-  for (double e : expected) largest = std::max(largest, std::abs(e));
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double difference = std::abs(double(got[i]) - expected[i]);
-    if (!(difference <= worst)) worst = difference, at = i;
-  }
-  INFO(what << ": largest difference at " << at << ": got " << got[at] << ", expected " << expected[at]
-            << ", largest value " << largest);
-  REQUIRE(worst <= kTolerance * largest);
+  const size_t at = test::largest_difference(got, expected).at;
+  INFO(what << ": largest difference at " << at << ": got " << got[at] << ", expected " << expected[at]);
+  REQUIRE(test::relative_error(got, expected) <= kTolerance);
 }
 
 struct Run {

@@ -116,7 +116,7 @@ struct Problem {
 /// Compares got with expected where nothing of the size of 1e-7 of `scale` may differ.
 std::string compare(const Problem& p, const std::string& what, double got, double expected, double scale) {
   const double tolerance = kTolerance * scale + 1e-12 * p.magnitude;
-  if (std::abs(got - expected) <= tolerance) return "";
+  if (std::abs(got - expected) <= tolerance && std::isfinite(expected)) return "";
   return fmt::format("{}: {}: got {:.12g}, expected {:.12g}, tolerance {:.2g}", p.c.label(), what, got, expected,
                      tolerance);
 }

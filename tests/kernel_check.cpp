@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/numeric.h"
+
 namespace lem::test {
 namespace {
 
@@ -105,8 +107,7 @@ std::string KernelCall::compare(const Buffer& b, const std::vector<char>& after)
   if (!b.may_change && !unchanged(guard, n * sizeof(T))) return fmt::format("{}: an input was changed", b.name);
 
   double difference = 0, norm = b.magnitude * b.magnitude;
-  size_t worst = 0;
-  double worst_difference = -1;
+  Largest worst;
   for (size_t i = 0; b.may_change && i < n; ++i) {
     const double got = double(element<T>(after.data() + guard, i));
     if (b.expected.empty()) {
@@ -117,13 +118,13 @@ std::string KernelCall::compare(const Buffer& b, const std::vector<char>& after)
       const double d = got == b.expected[i] ? 0 : got - b.expected[i];  // equal infinities differ by nothing
       difference += d * d;
       if (std::isfinite(b.expected[i])) norm += b.expected[i] * b.expected[i];
-      if (!(std::abs(d) <= worst_difference)) worst = i, worst_difference = std::abs(d);
+      worst.add(std::abs(d), i);
     }
   }
   if (std::sqrt(difference) <= kKernelTolerance * std::sqrt(norm)) return "";
   return fmt::format("{}: relative error {:.2g}, tolerance {:.2g}; worst at {}: got {:.9g}, expected {:.9g}", b.name,
-                     std::sqrt(difference / norm), kKernelTolerance, worst,
-                     double(element<T>(after.data() + guard, worst)), b.expected[worst]);
+                     std::sqrt(difference / norm), kKernelTolerance, worst.at,
+                     double(element<T>(after.data() + guard, worst.at)), b.expected[worst.at]);
 }
 
 std::string KernelCall::finish() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "tensor/random.h"
@@ -37,17 +38,34 @@ inline double dot(const std::vector<real>& a, const std::vector<real>& b) {
   return sum;
 }
 
-/// Largest |a − b| over the array, as a share of the largest |b|. NaN anywhere gives NaN: compare with !(error <=
-/// tolerance).
-template <class A, class B>
-double relative_error(const std::vector<A>& a, const std::vector<B>& b) {
-  double worst = 0, scale = 1e-30;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double diff = std::abs(double(a[i]) - double(b[i]));
-    if (!(diff <= worst)) worst = diff;  // once NaN, always NaN
-    scale = std::max(scale, std::abs(double(b[i])));
+/// The largest of the numbers it is shown, none of them negative, and which it was. NaN counts as infinity: no
+/// comparison with a tolerance passes it, wherever it stands.
+struct Largest {
+  double value = 0;
+  size_t at = 0;
+
+  void add(double x, size_t i = 0) {
+    if (std::isnan(x)) x = std::numeric_limits<double>::infinity();
+    if (x > value) value = x, at = i;
   }
-  return a.size() == b.size() ? worst / scale : NAN;
+};
+
+/// Largest |a − b| of two arrays, infinite if they are not equally long. Equal infinities differ by nothing.
+template <class A, class B>
+Largest largest_difference(const std::vector<A>& a, const std::vector<B>& b) {
+  Largest largest;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i)
+    if (double(a[i]) != double(b[i])) largest.add(std::abs(double(a[i]) - double(b[i])), i);
+  if (a.size() != b.size()) largest.add(std::numeric_limits<double>::infinity(), std::min(a.size(), b.size()));
+  return largest;
+}
+
+/// The same as a share of the largest finite |b|, and at least of `scale`.
+template <class A, class B>
+double relative_error(const std::vector<A>& a, const std::vector<B>& b, double scale = 1e-30) {
+  for (const B& x : b)
+    if (std::isfinite(double(x))) scale = std::max(scale, std::abs(double(x)));
+  return largest_difference(a, b).value / scale;
 }
 
 /// d(cotangent · f(x))/dx by central differences of fourth order; f returns its outputs as one array.

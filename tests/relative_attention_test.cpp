@@ -9,6 +9,7 @@
 
 #include "tensor/backend.h"
 #include "tests/naive_relative_attention.h"
+#include "tests/numeric.h"
 
 namespace {
 
@@ -71,24 +72,15 @@ Results run_kernels(const Inputs& x, const Array& dout_, real start = 0) {
   return y;
 }
 
-/// Largest difference over the largest magnitude expected; infinite if anything is NaN. Inputs are of order one, so the
-/// rounding of a gradient that is truly zero (a single key's) is counted against one.
+/// Inputs are of order one, so the rounding of a gradient that is truly zero (a single key's) is counted against one.
 template <class Got>
 double error(const Got& got, const Array& want) {
-  REQUIRE(got.size() == want.size());
-  double worst = 0, magnitude = 1;
-  for (size_t i = 0; i < want.size(); ++i) {
-    if (double(got[i]) == want[i]) continue;  // also −∞, the lse of a query without keys
-    const double difference = std::abs(double(got[i]) - want[i]);
-    if (!(difference <= worst)) worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
-    magnitude = std::max(magnitude, std::abs(want[i]));
-  }
-  return worst / magnitude;
+  return test::relative_error(got, want, 1);
 }
 
-/// Every output's error against the oracle, largest first in `name`.
+/// The largest of the outputs' errors against the oracle, and whose it is.
 struct Errors {
-  double worst = 0;
+  test::Largest worst;
   std::string name;
 };
 Errors errors(const Results& y, const Inputs& x, const Array& dout) {
@@ -96,7 +88,9 @@ Errors errors(const Results& y, const Inputs& x, const Array& dout) {
   const auto g = naive::relative_attention_backward(dout, x);
   Errors e;
   const auto note = [&](const char* name, double error) {
-    if (!(error <= e.worst)) e = {error, name};
+    const double before = e.worst.value;
+    e.worst.add(error);
+    if (e.worst.value > before) e.name = name;
   };
   note("out", error(y.out, want.out)), note("lse", error(y.lse, want.lse));
   note("dq", error(y.dq, g.dq)), note("dk", error(y.dk, g.dk)), note("dv", error(y.dv, g.dv));
@@ -109,7 +103,7 @@ void expect_agreement(const Inputs& x) {
   const Array dout = random_dout(x);
   const Errors e = errors(run_kernels(x, dout), x, dout);
   CAPTURE(s.B, s.H, s.T, s.K, s.D, s.window, s.dropout.p, x.first_key, e.name);
-  CHECK(e.worst <= kTolerance);
+  CHECK(e.worst.value <= kTolerance);
 }
 
 /// Directional check of one argument: Σ dout·out by differences of fourth order along every element.
@@ -270,7 +264,7 @@ TEST_CASE("relative attention: planted errors are seen", "[relative_attention]")
   const auto error_with = [&](auto change) {
     Inputs wrong = x;
     change(wrong);
-    return errors(run_kernels(wrong, dout), x, dout).worst;
+    return errors(run_kernels(wrong, dout), x, dout).worst.value;
   };
   const double visible = 1000 * kTolerance;
   CHECK(error_with([](Inputs&) {}) <= kTolerance);
@@ -286,7 +280,7 @@ TEST_CASE("relative attention: planted errors are seen", "[relative_attention]")
   const auto error_after = [&](auto change) {
     Results y = right;
     change(y);
-    return errors(y, x, dout).worst;
+    return errors(y, x, dout).worst.value;
   };
   CHECK(error_after([](Results& y) { y.du[7] = 0; }) > visible);
   CHECK(error_after([](Results& y) { y.dr[300] = kNaN; }) > visible);

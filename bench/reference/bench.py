@@ -47,6 +47,7 @@ import torch
 
 import fast_model
 import training
+from difference import largest, relative_difference
 from model import Config, Model
 
 # tokens in a document: the sequence, a separator, and the symbols in order, which are scored
@@ -167,9 +168,9 @@ def check():
             loss = training.forward_backward(fast, tokens, targets, offsets, skip_fill=skip, skip_unscored=skip)
             errors = {"loss": abs(loss - wanted) / abs(wanted)}
             for (parameter, p), q in zip(plain.named_parameters(), fast.parameters()):
-                errors[parameter] = float((p.grad - q.grad).abs().max() / p.grad.abs().max())
+                errors[parameter] = relative_difference(q.grad, p.grad)
             wrong = {key: error for key, error in errors.items() if not error <= 1e-10}
-            print(f"  {name}, sticky {sticky}, pre-norm {pre_norm}, shortcuts {skip}: {max(errors.values()):.1e}")
+            print(f"  {name}, sticky {sticky}, pre-norm {pre_norm}, shortcuts {skip}: {largest(errors.values()):.1e}")
             if wrong:
                 raise SystemExit(f"[check] fast and plain model differ: got {wrong}, expected at most 1e-10")
     x = torch.ones(1000, 999, requires_grad=True)

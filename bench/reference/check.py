@@ -4,6 +4,7 @@ import math
 import torch
 
 import training
+from difference import largest, largest_difference, relative_difference
 from model import (Basis, Config, Gate, LongTermMemory, Model, RelativeAttention, contraction_positions, fit_positions,
                    padding_positions, ridge_operator, sticky_points)
 
@@ -26,11 +27,6 @@ def expect(what, error, limit):
         raise SystemExit(f"[check] {what}: got error {error}, expected at most {limit}")
 
 
-def distance(got, wanted):
-    """Largest difference, relative to the largest entry that was wanted."""
-    return (got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-300)
-
-
 # ---------------------------------------------------------------------------------------------------------- memory
 
 def quadrature():
@@ -45,13 +41,13 @@ def quadrature():
         p = torch.exp(-(t - mu[:, None]) ** 2 / (2 * sigma2[:, None])) / (2 * math.pi * sigma2[:, None]).sqrt()
         return p @ basis(t) * (t[1] - t[0])
 
-    expect("E_p[psi] against quadrature", distance(r, integral(mu, sigma2)), 1e-10)
+    expect("E_p[psi] against quadrature", relative_difference(r, integral(mu, sigma2)), 1e-10)
     d, a = mu[:, None] - basis.m, basis.s2 + sigma2[:, None]
     cotangent = torch.randn(3, 6, dtype=DOUBLE)
     dmu, dsigma2 = torch.autograd.grad(r, (mu, sigma2), cotangent)
-    expect("dE/dmu = -r d/a", distance(dmu, (cotangent * -r * d / a).sum(1)), 1e-12)
+    expect("dE/dmu = -r d/a", relative_difference(dmu, (cotangent * -r * d / a).sum(1)), 1e-12)
     wanted = (cotangent * r * (d ** 2 / a ** 2 - 1 / a) / 2).sum(1)
-    expect("dE/dsigma2 = r (d^2/a^2 - 1/a)/2", distance(dsigma2, wanted), 1e-12)
+    expect("dE/dsigma2 = r (d^2/a^2 - 1/a)/2", relative_difference(dsigma2, wanted), 1e-12)
 
 
 def normal_equations():
@@ -70,7 +66,7 @@ def normal_equations():
             coeffs = (ridge_operator(positions, basis, lambda_, padded).T @ X).requires_grad_()
             loss = (basis(everywhere) @ coeffs - targets).square().sum() + lambda_ * coeffs.square().sum()
             gradient, = torch.autograd.grad(loss, coeffs)
-            worst = max(worst, float(gradient.abs().max()))
+            worst = largest([worst, float(gradient.abs().max())])
         expect(f"normal equations, padded = {padded}", worst, 1e-10)
 
 
@@ -82,7 +78,7 @@ def padding():
         wanted = (torch.arange(len(grid), dtype=DOUBLE) - len(left) + 0.5) / L
         count = sum(1 for k in range(1, 3 * L + 3) if 2 * k - 1 <= L)                       # (k - 1/2)/L <= 1/2
         expect(f"padding of L = {L}: one regular grid, {count} points a side",
-               (grid - wanted).abs().max() + abs(len(left) - count), 1e-15)
+               largest_difference(grid, wanted) + abs(len(left) - count), 1e-15)
 
 
 def sticky():
@@ -104,10 +100,10 @@ def sticky():
                 k += 1
                 cumulative += mass[k]
             drawn.append(edge(k))
-        expect(f"sticky points of row {b}", (points[b] - torch.tensor(drawn, dtype=DOUBLE)).abs().max(), 1e-12)
+        expect(f"sticky points of row {b}", largest_difference(points[b], torch.tensor(drawn, dtype=DOUBLE)), 1e-12)
     nan = torch.full((1, 1, 1), math.nan, dtype=DOUBLE)
     uniform = torch.arange(1, 5, dtype=DOUBLE) / 4
-    expect("no usable mass: uniform points", (sticky_points(nan, nan, offset[:1], 4) - uniform).abs().max(), 0)
+    expect("no usable mass: uniform points", largest_difference(sticky_points(nan, nan, offset[:1], 4), uniform), 0)
 
 
 def gate():
@@ -115,7 +111,7 @@ def gate():
     module = randomised(Gate(5))
     x = torch.randn(2, 7, 5, dtype=DOUBLE)
     conv = torch.nn.functional.conv1d(x.transpose(1, 2), module.weight.permute(2, 1, 0), module.bias, padding=1)
-    expect("gate against Conv1d", distance(module(x), x * torch.sigmoid(conv.transpose(1, 2))), 1e-12)
+    expect("gate against Conv1d", relative_difference(module(x), x * torch.sigmoid(conv.transpose(1, 2))), 1e-12)
 
 
 # ------------------------------------------------------------------------------------------------------- attention
@@ -157,8 +153,8 @@ def loops():
                 both = variances[n] + variance
                 density = math.exp(-(mean - centres[n]) ** 2 / (2 * both)) / math.sqrt(2 * math.pi * both)
                 a_ltm[i, head] += density * ltm_v[n, head]
-    expect("relative attention against loops", distance(z[0], a @ attention.w_o), 1e-12)
-    expect("continuous attention against loops", distance(z_ltm[0], a_ltm @ memory.w_out), 1e-12)
+    expect("relative attention against loops", relative_difference(z[0], a @ attention.w_o), 1e-12)
+    expect("continuous attention against loops", relative_difference(z_ltm[0], a_ltm @ memory.w_out), 1e-12)
 
 
 # ------------------------------------------------------------------------------------------------------- gradients
@@ -189,17 +185,17 @@ def finite_differences(config, seed):
             total += training.cross_entropy(logits, targets[:, begin:end], scored) + config.lambda_kl * kl
         return float(total)
 
-    h, worst, largest = 1e-5, 0.0, 0.0
+    h, worst, scale = 1e-5, 0.0, 0.0
     with torch.no_grad():
         for p in model.parameters():
             for index in torch.randint(p.numel(), (3,)).tolist():
                 entry, kept = p.view(-1)[index:index + 1], float(p.view(-1)[index])
                 up, down = (entry.fill_(kept + sign * h) is not None and loss() for sign in (1, -1))
                 entry.fill_(kept)
-                worst = max(worst, abs((up - down) / (2 * h) - float(p.grad.view(-1)[index])))
-            largest = max(largest, float(p.grad.abs().max()))
+                worst = largest([worst, abs((up - down) / (2 * h) - float(p.grad.view(-1)[index]))])
+            scale = largest([scale, float(p.grad.abs().max())])
     kind = "sticky" if config.sticky else "pre-norm" if config.pre_norm else "plain"
-    expect(f"finite differences, {config.model}, {kind}", worst / largest, 1e-8)
+    expect(f"finite differences, {config.model}, {kind}", worst / scale, 1e-8)
 
 
 def everything(seed):
