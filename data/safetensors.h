@@ -147,6 +147,8 @@ class SafetensorsFile {
   /// Opens and validates. Throws an error that names the file, the entry, and what is wrong.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
+  const std::string& path() const { return path_; }
+
   /// All arrays' names, sorted.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const { return entries_.find(name) != entries_.end(); }

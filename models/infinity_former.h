@@ -17,6 +17,7 @@ class InfinityFormer : public TransformerXL {
   State new_state(int64_t B) const override;
   /// Counts how often sticky memories found no usable histogram, over all layers.
   std::string warning() const override;
+  const MemoryOptions* memory_options() const override { return &memories_[0].options(); }
   /// If set, says where layer l's next update reads the old signal, (B, R), or nothing for the model's own choice: so
   /// that two implementations can be compared on the same sticky samples.
   std::function<Tensor(int l)> points_for_update;

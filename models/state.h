@@ -9,7 +9,8 @@ namespace lem {
 
 /// Adds the state to a file being written, under "state.…".
 void add_state(SafetensorsWriter& writer, const State& state);
-/// The state in a file, for a model of as many layers. Errors name what is missing or does not fit.
+/// The state in a file, on a device. Every part is checked against the model and the others: shapes, counts, numbers
+/// that are not finite, rows that should be empty. An Error names the file and the part that does not fit.
 State read_state(const SafetensorsFile& file, const TransformerXL& model, Device device);
 
 }  // namespace lem

@@ -65,6 +65,8 @@ class TransformerXL {
   virtual std::string warning() const { return {}; }
 
   const TransformerOptions& options() const { return options_; }
+  /// Those of its long-term memories; null if it has none.
+  virtual const MemoryOptions* memory_options() const { return nullptr; }
   Device device() const { return device_; }
 
  protected:

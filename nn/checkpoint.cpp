@@ -33,12 +33,6 @@ void add_tensor(SafetensorsWriter& writer, const std::string& name, const Tensor
   });
 }
 
-Tensor read_tensor(const SafetensorsFile& file, const std::string& name, Device device) {
-  const Tensor tensor(Shape(file.entry(name).shape), device);  // the file's header was checked against its size
-  load_into(file, name, tensor);
-  return tensor;
-}
-
 void save_checkpoint(const std::string& path, const Parameters& parameters, const Adam* optimizer,
                      const nlohmann::ordered_json& config, const nlohmann::ordered_json& progress,
                      const std::function<void(SafetensorsWriter&)>& extra) {

@@ -23,8 +23,6 @@ inline constexpr const char* kCheckpointFormat = "lemniscate-checkpoint-1";
 
 /// Puts a tensor into a file being written; its numbers are fetched from the device when the file is.
 void add_tensor(SafetensorsWriter& writer, const std::string& name, const Tensor& tensor);
-/// A tensor of a file, whatever its shape, on a device.
-Tensor read_tensor(const SafetensorsFile& file, const std::string& name, Device device);
 
 /// `optimizer` may be null (weights alone). `extra`, if given, adds more tensors (memory states).
 void save_checkpoint(const std::string& path, const Parameters& parameters, const Adam* optimizer,

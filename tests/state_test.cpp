@@ -1,0 +1,247 @@
+// Saved states that are not what they should be: other models', of wrong shapes, cut off, with flipped bits. Each gives
+// an Error, or a state that the model can read on from without touching memory that is not its own.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cctype>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "models/infinity_former.h"
+#include "models/state.h"
+#include "tests/file_helpers.h"
+#include "tests/scratch.h"
+
+using namespace lem;
+using namespace lem::test;
+using Catch::Contains;
+
+namespace {
+
+constexpr int64_t kB = 2, kT = 5, kVocab = 7;
+
+TransformerOptions transformer() {
+  return {.vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
+}
+MemoryOptions memory() {
+  MemoryOptions m;
+  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sticky = true, m.grad_updates = 3;
+  return m;
+}
+
+struct Net {
+  explicit Net(const TransformerOptions& t) : parameters(Device::cpu, 5) {
+    model = std::make_unique<TransformerXL>(t, parameters);
+    parameters.pack();
+  }
+  Net(const TransformerOptions& t, const MemoryOptions& m) : parameters(Device::cpu, 5) {
+    model = std::make_unique<InfinityFormer>(t, m, parameters);
+    parameters.pack();
+  }
+  void read_segment(State& state, uint64_t which) const {
+    const NoGrad no_grad;
+    std::vector<int32_t> ids;
+    for (uint64_t i = 0; i < state.valid.size() * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
+    model->forward(Tokens::from(ids, {int64_t(state.valid.size()), kT}), state, {}, kT);
+  }
+  /// A state of two rows after some segments, the second row's document younger than the first's.
+  State state() const {
+    State state = model->new_state(kB);
+    state.draw_from({Random{1}.child(0), Random{1}.child(1)});
+    for (uint64_t s = 0; s < 3; ++s) read_segment(state, s);
+    state.clear_row(1);
+    for (uint64_t s = 3; s < 5; ++s) read_segment(state, s);
+    return state;
+  }
+  Parameters parameters;
+  std::unique_ptr<TransformerXL> model;
+};
+
+/// A file of this state, read by this model: its Error, or "(no error)" if that has happened and the model can go on.
+class File {
+ public:
+  std::string path() const { return folder_ / "state.safetensors"; }
+  void save(const State& state) const {
+    SafetensorsWriter writer;
+    add_state(writer, state);
+    writer.write(path());
+  }
+  std::string error(const Net& net) const {
+    return error_of([&] {
+      State state = read_state(SafetensorsFile(path()), *net.model, Device::cpu);
+      for (uint64_t s = 10; s < 12; ++s) net.read_segment(state, s);
+    });
+  }
+
+ private:
+  ScratchFolder folder_;
+};
+
+/// What a model says of a good state in which `damage` has changed something.
+template <class Damage>
+std::string damaged(const Net& net, Damage damage) {
+  State state = net.state();
+  damage(state);
+  const File file;
+  file.save(state);
+  return file.error(net);
+}
+
+void set(Tensor& tensor, size_t i, real value) {
+  std::vector<real> values = tensor.to_vector();
+  values.at(i) = value;
+  tensor = Tensor::from(values, tensor.shape());
+}
+
+}  // namespace
+
+TEST_CASE("a state of another model is refused", "[state]") {
+  const Net net(transformer(), memory());
+  CHECK(damaged(net, [](State&) {}) == "(no error)");
+  const File file;
+  file.save(net.state());
+  const auto error = [&](auto change) {
+    TransformerOptions t = transformer();
+    MemoryOptions m = memory();
+    change(t, m);
+    return file.error(Net(t, m));
+  };
+  CHECK_THAT(error([](auto& t, auto&) { t.width = 12; }),
+             Contains("\"state.0.recent\"") && Contains("got shape (2, 9, 8), expected (2, 9, 12)"));
+  CHECK_THAT(error([](auto& t, auto&) { t.layers = 1; }), Contains("state.1.") && Contains("is no part of this model"));
+  CHECK_THAT(error([](auto& t, auto&) { t.layers = 3; }), Contains("no entry \"state.2.recent\""));
+  CHECK_THAT(error([](auto& t, auto&) { t.heads = 4; }), Contains("density") && Contains("expected (2, 2, 4, 5)"));
+  CHECK_THAT(error([](auto&, auto& m) { m.N = 8; }), Contains("coeffs") && Contains("expected (2, 8, 8)"));
+  CHECK_THAT(error([](auto&, auto& m) { m.R = 10; }), Contains("points") && Contains("expected (2, 10)"));
+  CHECK_THAT(error([](auto&, auto& m) { m.grad_updates = 1; }), Contains("is no part of this model"));
+  CHECK_THAT(error([](auto&, auto& m) { m.sticky = false, m.density = MemoryDensity::gibbs; }),
+             Contains("density") && Contains("is no part of this model"));
+  CHECK_THAT(file.error(Net(transformer())), Contains("state.0.base") && Contains("is no part of this model"));
+  const Net plain(transformer());
+  CHECK(damaged(plain, [](State&) {}) == "(no error)");
+  file.save(plain.state());
+  CHECK_THAT(file.error(net), Contains("no entry \"state.0.filled\""));
+}
+
+TEST_CASE("a state that cannot be is refused", "[state]") {
+  const Net net(transformer(), memory());
+  struct Damage {
+    const char* what;
+    std::function<void(State&)> damage;
+    const char* error;
+  };
+  const Damage table[] = {
+      {"a row more", [](State& s) { s.valid.push_back(1); }, "got shape (2, 9, 8), expected (3, 9, 8)"},
+      {"a negative count", [](State& s) { s.valid[0] = -1; }, "state.valid holds -1"},
+      {"more than was read", [](State& s) { s.valid[0] += 1; }, "state.0.count does not go with"},
+      {"a count", [](State& s) { s.layers[1].memory.count[1] += 1; }, "state.1.count does not go with"},
+      {"a flag", [](State& s) { s.layers[1].memory.filled[0] = 0; }, "state.1.count does not go with"},
+      {"a flag of 2", [](State& s) { s.layers[1].memory.filled[0] = 2; }, "state.1.filled holds 2"},
+      {"fewer steps in one layer", [](State& s) { s.layers[1].recent = slice_time(s.layers[1].recent, 0, 4); },
+       "got shape (2, 4, 8), expected (2, 9, 8)"},
+      {"no steps", [](State& s) { s.layers[0].recent = slice_time(s.layers[0].recent, 0, 0); }, "expected (2, 1, 8)"},
+      {"NaN", [](State& s) { set(s.layers[1].recent, 3, real(NAN)); }, "state.1.recent holds a number that is not"},
+      {"infinity", [](State& s) { set(s.layers[0].memory.coeffs, 3, real(INFINITY)); }, "coeffs holds a number"},
+      {"no coefficients", [](State& s) { s.layers[0].memory.coeffs = {}; }, "no entry \"state.0.coeffs\""},
+      {"no densities", [](State& s) { s.layers[0].memory.density = {}; }, "no entry \"state.0.density\""},
+      {"a variance of 0", [](State& s) { set(s.layers[0].memory.density, 39, 0); }, "variance that is not positive"},
+      {"no random numbers", [](State& s) { s.layers[0].memory.random.clear(); }, "[memory] sticky memories draw"},
+      {"random numbers for one row", [](State& s) { s.layers[0].memory.random.pop_back(); }, "random.seed"},
+      {"too many newcomers", [](State& s) { s.layers[0].memory.history[0].newcomers[0] = 6; }, "expected 0 … 5"},
+      {"a gap", [](State& s) { s.layers[0].memory.history[1].newcomers[0] = 4; }, "leaves a gap"},
+      {"a point beyond 1", [](State& s) { set(s.layers[0].memory.history[1].points, 3, 2); }, "outside [0, 1]"},
+      {"another document's steps", [](State& s) { s.clear_row(1), set(s.layers[0].recent, 100, 1); },
+       "state.0.recent holds something where there is no document"},
+      {"another document's coefficients", [](State& s) { s.clear_row(1), set(s.layers[0].memory.coeffs, 60, 1); },
+       "state.0.coeffs holds something where there is no document"},
+  };
+  for (const Damage& d : table) {
+    INFO(d.what);
+    CHECK_THAT(damaged(net, d.damage), Contains(d.error));
+  }
+}
+
+TEST_CASE("no damaged file of a state makes a model read what is not its own", "[state]") {
+  const bool long_term = GENERATE(false, true);
+  const Net net = long_term ? Net(transformer(), memory()) : Net(transformer());
+  const File file;
+  file.save(net.state());
+  const std::string whole = read_whole(file.path());
+  const uint64_t header = 8 + uint64_t(uint8_t(whole[0])) + (uint64_t(uint8_t(whole[1])) << 8);
+  const Stream stream{41, long_term};
+  int refused = 0;
+  constexpr int kTimes = 1500;
+  for (uint64_t i = 0, next = 0; i < kTimes; ++i) {
+    const auto below = [&](uint64_t n) { return stream.bits(next++) % n; };
+    std::string bytes = whole;
+    switch (below(4)) {
+      case 0:
+        bytes.resize(below(bytes.size()));
+        break;
+      case 1:  // a digit of some shape, name or offset
+        for (uint64_t at = below(header), left = header; left > 0; --left, at = (at + 1) % header)
+          if (std::isdigit(uint8_t(bytes[at]))) {
+            bytes[at] = char('0' + below(10));
+            break;
+          }
+        break;
+      default:
+        for (uint64_t flips = 1 + below(3); flips > 0; --flips) {
+          const uint64_t at = below(2) ? below(header) : below(bytes.size());
+          bytes[at] = char(uint8_t(bytes[at]) ^ (1u << below(8)));
+        }
+    }
+    write_whole(file.path(), bytes);
+    refused += file.error(net) != "(no error)";  // anything but an Error ends the test
+  }
+  CHECK(refused > kTimes / 2);
+  CHECK(refused < kTimes);
+}
+
+TEST_CASE("no file of right form and wrong shapes makes a model read what is not its own", "[state]") {
+  const Net net(transformer(), memory());
+  const File file;
+  file.save(net.state());
+  const SafetensorsFile good(file.path());
+  std::map<std::string, std::vector<char>> data;
+  for (const std::string& name : good.names()) {
+    const Entry& e = good.entry(name);
+    data[name].resize(e.end - e.begin);
+    good.read(name, data[name].data(), e.dtype, e.shape);
+  }
+  const Stream stream{43, 0};
+  for (uint64_t i = 0, next = 0; i < 600; ++i) {
+    const auto below = [&](uint64_t n) { return stream.bits(next++) % n; };
+    const uint64_t damaged = below(data.size());
+    SafetensorsWriter writer;
+    uint64_t at = 0;
+    std::string what;
+    for (auto& [name, bytes] : data) {
+      Entry e = good.entry(name);
+      if (at++ == damaged) {
+        what = name;
+        switch (below(3)) {
+          case 0:
+            continue;  // left out
+          case 1:
+            std::next_permutation(e.shape.begin(), e.shape.end());
+            break;
+          default:
+            e.shape[below(e.shape.size())] = int64_t(below(12));
+        }
+      }
+      const size_t size = size_t(*byte_count(e.dtype, e.shape));
+      writer.add(name, e.dtype, e.shape, [source = bytes, size](const SafetensorsWriter::Sink& sink) {
+        std::vector<char> enough = source;
+        enough.resize(size);
+        sink(enough.data(), size);
+      });
+    }
+    writer.write(file.path());
+    const bool same = SafetensorsFile(file.path()).names() == good.names() &&
+                      SafetensorsFile(file.path()).entry(what).shape == good.entry(what).shape;
+    INFO(what);
+    if (!same) CHECK(file.error(net) != "(no error)");
+  }
+}
