@@ -46,9 +46,10 @@ void State::draw_from(const std::vector<Random>& documents) {
 void State::clear_row(int64_t b) {
   check(b >= 0 && b < int64_t(valid.size()), "[state] there is no batch row {}: the state has {}", b, valid.size());
   for (LayerState& layer : layers) {
-    if (layer.recent.defined()) {
-      layer.recent = layer.recent.clone();
-      const Tensor row = layer.recent.slice(b, b + 1);
+    for (Tensor* x : {&layer.recent, &layer.kept.k, &layer.kept.v}) {
+      if (!x->defined()) continue;
+      *x = x->clone();  // somebody may hold a copy of this state
+      const Tensor row = x->slice(b, b + 1);
       on(row.device()).fill(row.data(), 0, row.numel());
     }
     if (!layer.memory.filled.empty()) layer.memory.clear_row(b);
