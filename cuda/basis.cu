@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads) evaluate_kernel(float* psi, const fl
         y = wave(a, u).re;
         break;
       case BasisKind::rectangle:
-        y = u >= a && u < basis.b[j] ? 1 : 0;
+        y = u >= a && (u < basis.b[j] || (u == 1 && basis.b[j] == 1)) ? 1 : 0;
         break;
     }
     psi[e] = y;

@@ -20,7 +20,7 @@ double Basis::evaluate(int64_t j, double t) const {
     case BasisKind::cosine:
       return std::cos(a[j] * t);
     case BasisKind::rectangle:
-      return t >= a[j] && t < b[j] ? 1 : 0;
+      return t >= a[j] && (t < b[j] || (t == 1 && b[j] == 1)) ? 1 : 0;
   }
   return 0;
 }

@@ -4,7 +4,7 @@
 //   power       ψ_j(t) = t^j                 a = exponents 0 … N−1
 //   sine        ψ_j(t) = sin(ω_j t)          a = ω_j = πj, j = 1 … N
 //   cosine      ψ_j(t) = cos(ω_j t)          a = ω_j = πj, j = 0 … N−1
-//   rectangle   ψ_j(t) = 1 on [a_j, b_j)     N boxes of width 1/N side by side
+//   rectangle   ψ_j(t) = 1 on [a_j, b_j)     N boxes of width 1/N side by side; the last one holds 1, too
 #pragma once
 
 #include <string>

@@ -44,6 +44,20 @@ void check_options(const MemoryOptions& o, int64_t width, int64_t heads) {
 
 }  // namespace
 
+std::string advice(const MemoryOptions& o) {
+  std::string text;
+  if (o.basis == BasisKind::sine)
+    text =
+        "sines are zero at 0 and 1: the newest vector of each update is lost, and no constant signal is kept; take the "
+        "cosine basis";
+  if (o.padding && o.basis != BasisKind::gaussian && o.basis != BasisKind::rectangle)
+    text += fmt::format(
+        "{}{} functions do not end at 0 and 1, and with zeros beside them a signal fades at each update; "
+        "turn padding off",
+        text.empty() ? "" : "; ", name(o.basis));
+  return text;
+}
+
 // ---- state ----------------------------------------------------------------------------------------------------------
 
 MemoryState MemoryState::clone() const {

@@ -43,6 +43,9 @@ struct MemoryOptions {
   double mu0 = std::numeric_limits<double>::quiet_NaN();  // none
 };
 
+/// What these options cost that their user may not expect, in words; empty if nothing.
+std::string advice(const MemoryOptions& options);
+
 /// What one layer remembers of the far past. Rows of the batch are independent: each may be filled or empty.
 struct MemoryState {
   Tensor coeffs;   // (B, N, C): the memory itself; undefined before the first update

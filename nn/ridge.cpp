@@ -30,7 +30,8 @@ std::vector<double> contraction_positions(int64_t R, double tau, int64_t L) {
   check(L > 0, "[ridge] nothing to fit: got L = {} vectors, expected at least 1; skip updates without vectors", L);
   std::vector<double> t = uniform_points(R);
   for (double& old : t) old *= tau;
-  for (int64_t l = 1; l <= L; ++l) t.push_back(tau + (1 - tau) * double(l) / double(L));
+  // The last stands at 1 exactly: beyond, a basis may have nothing.
+  for (int64_t l = 1; l <= L; ++l) t.push_back(1 - (1 - tau) * double(L - l) / double(L));
   return t;
 }
 

@@ -53,10 +53,12 @@ AdamOptions adam_options(const SortOptions& o) {
 }
 
 SortModel::SortModel(const SortOptions& o) : parameters(parse_device(o.device.c_str()), uint64_t(o.seed)) {
-  if (o.model == "infinity")
+  if (o.model == "infinity") {
+    if (const std::string text = advice(memory_options(o)); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
     model = std::make_unique<InfinityFormer>(transformer_options(o), memory_options(o), parameters);
-  else
+  } else {
     model = std::make_unique<TransformerXL>(transformer_options(o), parameters);
+  }
   parameters.pack();
 }
 

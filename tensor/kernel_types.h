@@ -44,7 +44,7 @@ enum class BasisKind { gaussian, power, sine, cosine, rectangle };
 ///   power      a: exponent j                 ψ = t^j
 ///   sine       a: frequency ω_j              ψ = sin(ω_j t)
 ///   cosine     a: frequency ω_j              ψ = cos(ω_j t)
-///   rectangle  a: left edge, b: right edge   ψ = 1 on [a, b), 0 elsewhere
+///   rectangle  a: left edge, b: right edge   ψ = 1 on [a, b), on [a, b] where b = 1, 0 elsewhere
 struct BasisView {
   BasisKind kind;
   int64_t N;

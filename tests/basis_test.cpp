@@ -36,10 +36,11 @@ TEST_CASE("the other bases", "[basis]") {
       CHECK(cosine.evaluate(j, t) == Approx(std::cos(pi * double(j) * t)).margin(1e-15));
     }
   const Basis boxes = make_basis(BasisKind::rectangle, 4);
-  for (double t : {0.0, .1, .25, .6, .99}) {  // exactly one box holds a point of [0, 1)
+  for (double t : {0.0, .1, .25, .6, .99, 1.0}) {  // exactly one box holds a point of [0, 1]
     const std::vector<double> psi = boxes.evaluate(t);
-    for (int64_t j = 0; j < 4; ++j) CHECK(psi[j] == (j == int64_t(4 * t)));
+    for (int64_t j = 0; j < 4; ++j) CHECK(psi[j] == (j == std::min(int64_t(4 * t), int64_t(3))));
   }
+  for (double t : {-1e-9, 1 + 1e-9}) CHECK(boxes.evaluate(t) == std::vector<double>(4));
 }
 
 TEST_CASE("what makes no basis says so", "[basis]") {

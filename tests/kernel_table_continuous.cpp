@@ -19,7 +19,11 @@ struct Size {
 
 void add_basis_evaluate(std::vector<KernelCase>& table, BasisKind kind, int64_t n, int64_t N) {
   table.push_back({"basis_evaluate", fmt::format("basis {}, n {}, N {}", int(kind), n, N), [=](KernelCall& c) {
-                     const Reals psi = c.output("psi", n * N), t = c.input("t", n, between(0, 1));
+                     // Points inside [0, 1], and both ends.
+                     const auto points = [](const Stream& s, uint64_t i) {
+                       return i == 1 || i == 2 ? 2 - double(i) : s.uniform(i);
+                     };
+                     const Reals psi = c.output("psi", n * N), t = c.input("t", n, points);
                      const CallBasis basis = make_basis(c, kind, N);
                      on(c.device).basis_evaluate(psi, t, basis, n);
                      c.expect(psi, naive::basis_evaluate(t.doubles(), basis.on_host()));

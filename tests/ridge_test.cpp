@@ -3,7 +3,9 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <numeric>
 
+#include "nn/continuous_memory.h"
 #include "tensor/error.h"
 #include "tests/numeric.h"
 
@@ -226,31 +228,51 @@ TEST_CASE("a contraction follows its formula", "[ridge]") {
       }
 }
 
+namespace {
+
+/// A signal of which every vector is 1.
+struct Constant {
+  static constexpr int64_t L = 128, R = 256;
+  static constexpr double tau = .75;
+  Constant(const Basis& basis, double lambda, bool pad)
+      : basis(basis),
+        c(contraction(basis, R, tau, L, lambda, pad)),
+        fresh(ones(c.G_new)),
+        coeffs(ones(ridge_operator(basis, positions(L), lambda, pad))) {}
+  void update() {
+    const int64_t N = basis.size();
+    Matrix next = fresh;
+    for (int64_t i = 0; i < N; ++i)
+      for (int64_t j = 0; j < N; ++j) next[i] += c.A[i * N + j] * coeffs[j];
+    coeffs = next;
+  }
+  double read(double at) const {
+    const Matrix psi = basis.evaluate(at);
+    return std::inner_product(psi.begin(), psi.end(), coeffs.begin(), 0.0);
+  }
+  Matrix ones(const Matrix& G) const { return transposed_product(G, Matrix(L, 1.0), L, basis.size(), 1); }
+
+  Basis basis;
+  Contraction c;
+  Matrix fresh, coeffs;
+};
+
+}  // namespace
+
 // Without padding a constant stays one, but for the shrinking by λ. With padding the fit falls to about a half at both
 // ends, where the zeros begin; the next update reads that fall at u = 1 and places it at τ, the one after at τ², and so
 // on. So a constant is kept away from 0, 1 and the powers of τ, and near those it doesn't run away however many updates
 // follow.
 TEST_CASE("a contraction keeps a constant signal", "[ridge]") {
-  const Basis basis = make_basis(BasisKind::gaussian, 64, {.02, .05});
-  const int64_t N = 64, L = 128, R = 256;
-  const double tau = .75;
-  const Matrix ones(L, 1.0);
   for (bool pad : {false, true})
     for (double lambda : {1e-6, .5}) {
-      Matrix coeffs = transposed_product(ridge_operator(basis, positions(L), lambda, pad), ones, L, N, 1);
-      const Contraction c = contraction(basis, R, tau, L, lambda, pad);
+      Constant signal(make_basis(BasisKind::gaussian, 64, {.02, .05}), lambda, pad);
       for (int update = 1; update <= 20; ++update) {
-        Matrix next = transposed_product(c.G_new, ones, L, N, 1);
-        for (int64_t i = 0; i < N; ++i)
-          for (int64_t j = 0; j < N; ++j) next[i] += c.A[i * N + j] * coeffs[j];
-        coeffs = next;
+        signal.update();
         test::Largest off, off_away;  // largest deviation on [.1, .9], and away from τ
         for (double at = .1; at <= .9; at += .01) {
-          double read = -1;
-          const Matrix psi = basis.evaluate(at);
-          for (int64_t j = 0; j < N; ++j) read += psi[j] * coeffs[j];
-          off.add(std::abs(read));
-          if (std::abs(at - tau) > .1) off_away.add(std::abs(read));
+          off.add(std::abs(signal.read(at) - 1));
+          if (std::abs(at - Constant::tau) > .1) off_away.add(std::abs(signal.read(at) - 1));
         }
         INFO("pad " << pad << ", lambda " << lambda << ", update " << update << ": off by " << off.value
                     << ", away from tau " << off_away.value);
@@ -258,4 +280,44 @@ TEST_CASE("a contraction keeps a constant signal", "[ridge]") {
         if (pad && update == 1) CHECK(off_away.value <= .06);
       }
     }
+}
+
+// Powers, cosines and rectangles hold a constant exactly, and both ends of it.
+TEST_CASE("a contraction keeps a constant signal up to both ends on every basis that can", "[ridge]") {
+  struct Case {
+    Basis basis;
+    bool pad;
+  };
+  const Case cases[] = {{make_basis(BasisKind::power, 8), false},
+                        {make_basis(BasisKind::cosine, 64), false},
+                        {make_basis(BasisKind::rectangle, 64), false},
+                        {make_basis(BasisKind::rectangle, 64), true}};  // whose boxes hold none of the zeros
+  for (const auto& [basis, pad] : cases) {
+    Constant signal(basis, 1e-6, pad);
+    for (int update = 0; update <= 20; ++update, signal.update())
+      for (int64_t i = 0; i <= 400; ++i) {
+        INFO(name(basis.kind) << ", pad " << pad << ", update " << update << ", at " << double(i) / 400);
+        REQUIRE(std::abs(signal.read(double(i) / 400) - 1) <= 1e-5);
+      }
+  }
+}
+
+TEST_CASE("memories that cannot keep a constant signal say so", "[ridge]") {
+  MemoryOptions o;
+  o.N = 64, o.widths = {.02, .05};
+  for (BasisKind kind :
+       {BasisKind::gaussian, BasisKind::power, BasisKind::sine, BasisKind::cosine, BasisKind::rectangle})
+    for (bool pad : {false, true}) {
+      const Basis basis = kind == BasisKind::gaussian ? make_basis(kind, 64, o.widths)
+                                                      : make_basis(kind, kind == BasisKind::power ? 8 : 64);
+      Constant signal(basis, 1e-6, pad);
+      for (int update = 0; update < 20; ++update) signal.update();
+      double mean = 0;
+      for (int64_t i = 0; i < 400; ++i) mean += signal.read((double(i) + .5) / 400) / 400;
+      o.basis = kind, o.padding = pad;
+      INFO(name(kind) << ", pad " << pad << ": reads " << mean << ", at 1 " << signal.read(1));
+      CHECK(advice(o).empty() == (mean > .9 && signal.read(1) > .2));
+    }
+  o.basis = BasisKind::sine, o.padding = true;
+  CHECK_THAT(advice(o), Contains("sine") && Contains("take the cosine") && Contains("turn padding off"));
 }

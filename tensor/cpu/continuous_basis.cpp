@@ -22,7 +22,7 @@ static real basis_function(BasisKind kind, real t, real a, real b) {
     case BasisKind::cosine:
       return std::cos(a * t);
     case BasisKind::rectangle:
-      return t >= a && t < b ? 1 : 0;
+      return t >= a && (t < b || (t == 1 && b == 1)) ? 1 : 0;
   }
   return 0;
 }
