@@ -105,6 +105,9 @@ State TransformerXL::new_state(int64_t B) const {
 TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state, const Pass& pass, int64_t outputs) {
   check(tokens.shape().rank() == 2 && tokens.dim(0) == int64_t(state.valid.size()) && tokens.dim(1) > 0,
         "[model] tokens must be ({}, T > 0): got {}", state.valid.size(), tokens.shape().str());
+  check(int64_t(state.layers.size()) == options_.layers,
+        "[model] the state is another model's: got {} layers, expected {}; take one of new_state()",
+        state.layers.size(), options_.layers);
   const int64_t T = tokens.dim(1), last = options_.layers - 1;
   check(outputs >= 0 && outputs <= T, "[model] {} outputs asked of a segment of {}", outputs, T);
   Output output;

@@ -239,6 +239,9 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
         "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape().str());
   check(newcomers.size() == state.filled.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
         state.filled.size());
+  check(!points.defined() || points.shape() == Shape({X.dim(0), options_.R}),
+        "[memory] points to read the old signal at: got {}, expected ({}, {}); give R for each row",
+        points.shape().str(), X.dim(0), options_.R);
   if (std::all_of(newcomers.begin(), newcomers.end(), [](int64_t n) { return n == 0; })) return recall(state);
 
   MemoryState::Update update{X, newcomers, points, state.filled, {}};

@@ -373,6 +373,24 @@ TEST_CASE("models can be evaluated with other segments than they were trained wi
   }
 }
 
+TEST_CASE("a model refuses what is not its own", "[model]") {
+  const MemoryOptions m = small_memory();
+  TransformerOptions deeper = small_transformer();
+  deeper.layers = 3;
+  Net net(small_transformer(), &m), other(deeper, &m), plain(small_transformer(), nullptr);
+  const auto error = [&](const Net& from) {
+    State state = from.model->new_state(kB);
+    return error_of([&] {
+      for (uint64_t s = 0; s < 3; ++s) read_segment(net, state, s);
+    });
+  };
+  CHECK(error(net) == "(no error)");
+  CHECK_THAT(error(other), Catch::StartsWith("[model] the state is another model's: got 3 layers, expected 2"));
+  CHECK_THAT(error(plain), Catch::StartsWith("[memory] newcomers must be (0, "));
+  dynamic_cast<InfinityFormer&>(*net.model).points_for_update = [](int) { return zeros({kB, 3}, Device::cpu); };
+  CHECK_THAT(error(net), Catch::StartsWith("[memory] points") && Catch::Contains("got (2, 3), expected (2, 9)"));
+}
+
 TEST_CASE("impossible models are refused", "[model]") {
   const auto error = [](auto set) {
     TransformerOptions t = small_transformer();
