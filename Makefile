@@ -143,7 +143,7 @@ SEED ?= 1
 help:
 	@echo "Lemniscate: the ∞-former from scratch"
 	@echo
-	@echo "  make sort          train the ∞-former and a Transformer-XL on the sorting task, draw their curves (SEED=1)"
+	@echo "  make sort          train the ∞-former and a Transformer-XL on the sorting task, draw their curves (SEED=1 THREADS=2)"
 	@echo "  make check         build and run the tests in float"
 	@echo "  make test          build and run all tests, in float and in double"
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
@@ -174,7 +174,7 @@ setup:
 
 sort: setup
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
-	@build/sort compare --preset demo --seed $(SEED)
+	@build/sort compare --preset demo --seed $(SEED) $(if $(filter-out 1,$(SEED)),--out runs/demo-seed-$(SEED)) $(if $(THREADS),--threads $(THREADS))
 
 # The float tests alone: what one runs while one works.
 check: setup

@@ -8,6 +8,7 @@
 
 #include "bench/bench.h"
 #include "data/files.h"
+#include "tasks/program.h"
 #include "tasks/sort_model.h"
 
 using namespace lem;
@@ -95,6 +96,7 @@ ordered_json run_step(const SortOptions& o, int steps, const std::string& python
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_streams();
   CLI::App app{
       "Times kernels and training steps: shares of this device's own SGEMM rate and copy bandwidth, and the ratio to "
       "the same model in\n"

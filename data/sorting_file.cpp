@@ -89,6 +89,12 @@ void read_chunks(int descriptor, const std::string& path, int64_t from, int64_t 
   }
 }
 
+/// Length of the byte-order mark that some editors put before UTF-8 text; 0 if there is none.
+int64_t bom_bytes(int descriptor) {
+  char start[3];
+  return ::pread(descriptor, start, 3, 0) == 3 && std::string_view(start, 3) == "\xEF\xBB\xBF" ? 3 : 0;
+}
+
 }  // namespace
 
 void write_sorting_file(const std::string& path, uint64_t seed, Split split, int64_t count, int32_t symbols,
@@ -131,28 +137,37 @@ SortingFile::~SortingFile() { ::close(descriptor_); }
 
 void SortingFile::scan() {
   Scanner scanner(path_, symbols_, 1, nullptr);
-  int64_t place = 0;
-  line_starts_ = {0};
+  int64_t empty = 0;  // the first of the empty lines just read: all right at the end of the file
+  bytes_ = bom_bytes(descriptor_);
+  line_starts_ = {bytes_};
   const auto end_line = [&] {
     const int64_t count = scanner.count();
-    check(count > 0, "[sorting] {}:{}: empty line; expected a sequence of symbols: remove the line", path_,
-          scanner.line());
-    if (length_ == 0) length_ = count;
-    check(count == length_, "[sorting] {}:{}: got {} symbols, expected {} as in line 1: all lines must be equally long",
-          path_, scanner.line(), count, length_);
-    line_starts_.push_back(place);
+    if (count == 0) {
+      if (empty == 0) empty = scanner.line();
+    } else {
+      check(empty == 0, "[sorting] {}:{}: empty line; expected a sequence of symbols: remove the line", path_, empty);
+      if (length_ == 0) length_ = count;
+      check(count == length_,
+            "[sorting] {}:{}: got {} symbols, expected {} as in line 1: all lines must be equally long", path_,
+            scanner.line(), count, length_);
+      line_starts_.push_back(bytes_);
+    }
     scanner.next_line();
   };
-  read_chunks(descriptor_, path_, 0, -1, [&](std::string_view chunk) {
+  hash_ = 14695981039346656037u;
+  read_chunks(descriptor_, path_, bytes_, -1, [&](std::string_view chunk) {
     for (const char c : chunk) {
-      ++place;
+      ++bytes_;
+      hash_ = (hash_ ^ uint8_t(c)) * 1099511628211u;
       if (scanner.read(c)) end_line();
     }
   });
-  check(place > 0, "[sorting] {}: the file is empty; expected one sequence a line", path_);
   scanner.end();
-  if (place > line_starts_.back()) end_line();  // a last line without its line end
+  if (scanner.count() > 0) end_line();  // a last line without its line end
+  check(size() > 0, "[sorting] {}: the file is empty; expected one sequence a line", path_);
 }
+
+std::string SortingFile::identity() const { return fmt::format("{} bytes, hash {:016x}", bytes_, hash_); }
 
 SortingSample SortingFile::sample(int64_t index) const {
   check(index >= 0 && index < size(), "[sorting] {}: sequence {} asked for, the file has {}", path_, index, size());

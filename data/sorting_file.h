@@ -18,7 +18,8 @@ void write_sorting_file(
 
 /// A file of sequences, of any size: opening it reads it once, checks every symbol and remembers where lines begin
 /// (eight bytes a line); samples are then read as they are asked for. All lines must be equally long. Spaces or tabs
-/// separate; lines may end as on Windows. Errors name file and line.
+/// separate; lines may end as on Windows, a byte-order mark may begin the file and empty lines end it. Errors name file
+/// and line.
 class SortingFile {
  public:
   SortingFile(const std::string& path, int32_t symbols);
@@ -28,6 +29,8 @@ class SortingFile {
 
   int64_t size() const { return int64_t(line_starts_.size()) - 1; }
   int64_t length() const { return length_; }
+  /// The content in brief, to tell whether it has changed: "1234 bytes, hash 0123456789abcdef".
+  std::string identity() const;
   /// Line index + 1 with its answer. Safe to call from several threads.
   SortingSample sample(int64_t index) const;
 
@@ -38,7 +41,9 @@ class SortingFile {
   int32_t symbols_;
   int descriptor_ = -1;
   int64_t length_ = 0;
-  std::vector<int64_t> line_starts_;  // (lines + 1); the last is the file's size
+  std::vector<int64_t> line_starts_;  // (lines + 1); the last is where the last sequence's line ends
+  int64_t bytes_ = 0;
+  uint64_t hash_ = 0;  // FNV-1a of all bytes
 };
 
 /// Samples by number, wherever they come from; sample(i) is a pure function, so a place in the data is one integer.
@@ -55,6 +60,8 @@ class SortingData {
   /// Samples before they repeat; 0: they never do.
   int64_t size() const { return file_ ? file_->size() : 0; }
   SortingSample sample(int64_t index) const;
+  /// What a run must find again to go on exactly: a file's content in brief; "drawn".
+  std::string identity() const { return file_ ? file_->identity() : "drawn"; }
 
  private:
   std::shared_ptr<const SortingFile> file_;  // none: drawn

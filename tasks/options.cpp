@@ -9,11 +9,13 @@
 
 #include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/real.h"
 
 namespace lem {
 namespace {
 
 using nlohmann::json;
+constexpr const char* kRealName = kDouble ? "double" : "float";
 
 // ---- values from JSON: false where the type is wrong ----------------------------------------------------------------
 
@@ -109,6 +111,28 @@ bool read_text(std::optional<double>& value, const std::string& text) {
   return value || text == "none";
 }
 
+// ---- what is allowed ------------------------------------------------------------------------------------------------
+
+bool in_range(const Allowed& a, double x) {  // NaN is in no range
+  const bool above = a.low_end == Ends::open ? x > a.low : x >= a.low;
+  const bool below = a.high_end == Ends::open ? x < a.high : x <= a.high;
+  return std::isfinite(x) && above && below;
+}
+/// Does a number keep its meaning when it is rounded to `real`, in which it will be computed with?
+bool representable(const Allowed& a, double x) {
+  return (x == 0 || std::isnormal(real(x))) && in_range(a, double(real(x)));
+}
+bool allows(const Allowed& a, double x) { return in_range(a, x) && representable(a, x); }
+bool allows(const Allowed&, bool) { return true; }
+bool allows(const Allowed& a, int64_t x) { return in_range(a, double(x)); }
+bool allows(const Allowed& a, const std::optional<double>& x) { return !x || allows(a, *x); }
+bool allows(const Allowed& a, const std::vector<double>& values) {
+  return !values.empty() && std::all_of(values.begin(), values.end(), [&](double x) { return allows(a, x); });
+}
+bool allows(const Allowed& a, const std::string& x) {
+  return a.choices.empty() || std::find(a.choices.begin(), a.choices.end(), x) != a.choices.end();
+}
+
 // ---- errors ---------------------------------------------------------------------------------------------------------
 
 /// " in (0, 1]", " ≥ 1" or nothing.
@@ -130,28 +154,34 @@ std::string expected(const std::string&, const Allowed& a) {
   return a.choices.empty() ? "text" : fmt::format("one of {}", fmt::join(a.choices, ", "));
 }
 
+/// What to say of numbers that are in their range, but not once they are rounded to `real`.
+template <class T>
+std::string rounding(const T&, const Allowed&) {
+  return "";
+}
+std::string rounding(const double& x, const Allowed& a) {
+  if (!in_range(a, x) || representable(a, x)) return "";
+  using Limits = std::numeric_limits<real>;
+  if (std::abs(x) > Limits::max())
+    return fmt::format(", at most {:.2g}: models compute in {}", Limits::max(), kRealName);
+  if (std::abs(x) < Limits::min())
+    return fmt::format(", at least {:.2g}: models compute in {}", Limits::min(), kRealName);
+  return fmt::format(", but in {}, in which models compute, this is {}", kRealName, double(real(x)));
+}
+std::string rounding(const std::optional<double>& x, const Allowed& a) { return x ? rounding(*x, a) : ""; }
+std::string rounding(const std::vector<double>& values, const Allowed& a) {
+  for (const double x : values)
+    if (std::string text = rounding(x, a); !text.empty()) return text;
+  return "";
+}
+
 [[noreturn]] void refuse(const Option& option, const std::string& source, const std::string& got) {
   const auto meant = nearest(got, option.allowed.choices);
-  fail("[options] {}: got {}, expected {}{}", source, got.empty() ? "nothing" : got,
-       std::visit([&](const auto* value) { return expected(*value, option.allowed); }, option.value),
-       meant ? fmt::format("; did you mean {}?", *meant) : "");
-}
-
-// ---- what is allowed ------------------------------------------------------------------------------------------------
-
-bool allows(const Allowed& a, double x) {  // NaN is in no range
-  const bool above = a.low_end == Ends::open ? x > a.low : x >= a.low;
-  const bool below = a.high_end == Ends::open ? x < a.high : x <= a.high;
-  return std::isfinite(x) && above && below;
-}
-bool allows(const Allowed&, bool) { return true; }
-bool allows(const Allowed& a, int64_t x) { return allows(a, double(x)); }
-bool allows(const Allowed& a, const std::optional<double>& x) { return !x || allows(a, *x); }
-bool allows(const Allowed& a, const std::vector<double>& values) {
-  return !values.empty() && std::all_of(values.begin(), values.end(), [&](double x) { return allows(a, x); });
-}
-bool allows(const Allowed& a, const std::string& x) {
-  return a.choices.empty() || std::find(a.choices.begin(), a.choices.end(), x) != a.choices.end();
+  throw UsageError(
+      fmt::format("[options] {}: got {}, expected {}{}{}", source, got.empty() ? "nothing" : got,
+                  std::visit([&](const auto* value) { return expected(*value, option.allowed); }, option.value),
+                  std::visit([&](const auto* value) { return rounding(*value, option.allowed); }, option.value),
+                  meant ? fmt::format("; did you mean {}?", *meant) : ""));
 }
 
 // ---- text and JSON of values ----------------------------------------------------------------------------------------
@@ -218,8 +248,8 @@ void set_from_json(const OptionTable& table, const json& config, const std::stri
       std::vector<std::string> names;
       for (const Option& o : table) names.push_back(o.name);
       const auto meant = nearest(key, names);
-      fail("[options] {}: unknown option \"{}\"{}", source, key,
-           meant ? fmt::format("; did you mean \"{}\"?", *meant) : "; --help lists them");
+      throw UsageError(fmt::format("[options] {}: unknown option \"{}\"{}", source, key,
+                                   meant ? fmt::format("; did you mean \"{}\"?", *meant) : "; --help lists them"));
     }
     const std::string place = fmt::format("{}: \"{}\"", source, key);
     if (!std::visit([&, &value = value](auto* field) { return read(*field, value); }, option->value))

@@ -18,6 +18,8 @@
 #include <variant>
 #include <vector>
 
+#include "tensor/error.h"
+
 namespace CLI {  // CLI11, whose headers take long to compile
 class App;
 class Option;
@@ -25,6 +27,12 @@ class ParseError;
 }  // namespace CLI
 
 namespace lem {
+
+/// The command line or a config file asks for what cannot be.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// What changes when an option does. A checkpoint can be used with options that agree up to the scope that the use
 /// needs: to evaluate, the weights must fit; to go on training exactly, everything but `run` must be equal.
@@ -40,7 +48,9 @@ using OptionValue = std::variant<bool*, int64_t*, double*, std::string*, std::ve
 
 enum class Ends { closed, open };
 
-/// What an option's value may be: numbers (each, in a list) from low to high, strings one of the choices.
+/// What an option's value may be: numbers (each, in a list) from low to high, strings one of the choices. Numbers that
+/// are no integers must keep to it as `real`, too, in which models compute: none may become 0, 1 or infinite there that
+/// is not so written.
 struct Allowed {
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
   Ends low_end = Ends::closed, high_end = Ends::closed;

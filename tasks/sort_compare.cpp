@@ -6,26 +6,47 @@
 #include <nlohmann/json.hpp>
 
 #include "data/files.h"
+#include "nn/checkpoint.h"
 #include "tasks/curves.h"
 #include "tasks/metrics.h"
+#include "tasks/program.h"
 #include "tasks/sort_train.h"
 
 namespace lem {
 namespace {
 
 struct Contestant {
-  std::string option, name;
+  std::string option, name, folder;
+  SortOptions options;
+  Start start = Start::fresh;
   TrainResult result;
-  std::string folder;
 };
 
-/// Trained from the start: a comparison left half done is not gone on with.
-void train(Contestant& c, SortOptions o, const std::string& root) {
-  o.model = c.option;
-  o.out = c.folder = root + "/" + c.option;
-  for (const char* file : {"last.safetensors", "best.safetensors", "metrics.jsonl", "result.json"})
-    std::filesystem::remove(o.out + "/" + file);
-  c.result = train_sort(o, false);
+/// What there is to be done for a contestant. Touches nothing.
+void plan(Contestant& c, const SortOptions& o, const std::string& root) {
+  c.folder = root + "/" + c.option;
+  c.options = o;
+  c.options.model = c.option, c.options.out = c.folder;
+  validate(c.options);
+  if (!std::filesystem::exists(c.folder + "/last.safetensors")) return;
+  const Checkpoint checkpoint(c.folder + "/last.safetensors");
+  SortOptions saved = options_from_json(checkpoint.config, c.folder);
+  const auto lines = differences(option_table(saved), option_table(c.options), Scope::training);
+  check(lines.empty(),
+        "[compare] {} holds a run with other settings:\n    {}\nchoose another folder with --out, or ask for the same "
+        "settings to go on with it",
+        c.folder, fmt::join(lines, "\n    "));
+  c.start = Start::resumed;
+}
+
+void train(Contestant& c) {
+  if (c.start == Start::resumed) {
+    if (const std::optional<TrainResult> finished = finished_result(c.options)) {
+      c.result = *finished;
+      return;
+    }
+  }
+  c.result = train_sort(c.options, c.start);
 }
 
 void print_table(const std::vector<Contestant>& contestants, const SortOptions& o) {
@@ -74,15 +95,17 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
 
 }  // namespace
 
-int compare_sort(const SortOptions& o) {
-  const std::string root = parent_folder(o.out);
-  std::vector<Contestant> contestants = {{"infinity", "∞-former", {}, {}},
-                                         {"transformer-xl", "Transformer-XL with the same short-term memory", {}, {}}};
+int compare_sort(const SortOptions& o, const std::string& root) {
+  std::vector<Contestant> contestants(2);
+  contestants[0].option = "infinity", contestants[0].name = "∞-former";
+  contestants[1].option = "transformer-xl", contestants[1].name = "Transformer-XL with the same short-term memory";
+  for (Contestant& c : contestants) plan(c, o, root);
   for (Contestant& c : contestants) {
-    train(c, o, root);
+    train(c);
     if (c.result.interrupted) {
-      fmt::print("stopped; go on with this one by\n    build/sort train --resume {}\n", c.folder);
-      return 130;
+      fmt::print("stopped after step {} of {} of the {}; everything is saved. The same command goes on from there\n",
+                 c.result.step, o.steps, c.name);
+      return interrupted_code();
     }
   }
   print_table(contestants, o);

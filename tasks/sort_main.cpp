@@ -3,8 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <new>
 
+#include "data/files.h"
 #include "nn/checkpoint.h"
+#include "tasks/program.h"
 #include "tasks/progress.h"
 #include "tasks/sort_compare.h"
 #include "tasks/sort_stream.h"
@@ -21,25 +24,35 @@ void print_score(const SortScore& s) {
 }
 
 struct Generate {
-  std::string out = "-", split = "train";
-  int64_t count = 8000, symbols = 20, length = 4000, seed = 1;
+  std::string out = "-", split = "train", preset = "demo";
+  int64_t count = 8000, symbols = 0, length = 0, seed = 1;
 
   void add_to(CLI::App& app) {
     app.add_option("--out", out, "file to write; - for standard output")->capture_default_str();
     app.add_option("--count", count, "sequences")
         ->capture_default_str()
         ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
-    app.add_option("--split", split, "train, validation or test: they never share a sequence")->capture_default_str();
-    app.add_option("--symbols", symbols, "different symbols")->capture_default_str()->check(CLI::Range(2, 10000));
-    app.add_option("--length", length, "tokens in a sequence")
+    app.add_option("--split", split, "train, validation or test: they never share a sequence")
         ->capture_default_str()
+        ->check(CLI::IsMember({"train", "validation", "test"}));
+    app.add_option("--preset", preset, "whose symbols and length: demo, paper-4000, paper-8000 or paper-16000")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"demo", "paper-4000", "paper-8000", "paper-16000"}));
+    app.add_option("--symbols", symbols, "different symbols [demo: 8; paper: 20]")->check(CLI::Range(2, 10000));
+    app.add_option("--length", length, "tokens in a sequence [demo: 500; paper: 4000, 8000, 16000]")
         ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
     app.add_option("--seed", seed, "seed")->capture_default_str()->check(CLI::NonNegativeNumber);
   }
   int run() const {
+    const SortOptions base = preset_options(preset, "infinity");
+    catch_interrupts();  // so that the partial file is removed
     Progress progress("generate", 0, count);
-    write_sorting_file(out, uint64_t(seed), parse_split(split), count, int32_t(symbols), length,
-                       [&](int64_t written) { progress.update(written, length); });
+    const int64_t each = length > 0 ? length : base.length;
+    write_sorting_file(out, uint64_t(seed), parse_split(split), count, int32_t(symbols > 0 ? symbols : base.symbols),
+                       each, [&](int64_t written) {
+                         stop_if_interrupted();
+                         progress.update(written, each);
+                       });
     progress.erase();
     return 0;
   }
@@ -48,25 +61,33 @@ struct Generate {
 struct Train {
   SortFlags flags;
   std::string resume;
+  bool change = false;
 
   void add_to(CLI::App& app) {
     flags.add_to(app);
-    app.add_option("--resume", resume, "go on with the run in this folder, exactly where its last checkpoint stands");
+    CLI::Option* resumed = app.add_option(
+        "--resume", resume, "go on with the run in this folder, exactly where its last checkpoint stands");
+    app.add_flag("--change-training", change,
+                 "let it go on with other settings of the training (--steps, --lr, --batch, …), which its record notes")
+        ->needs(resumed);
   }
   int run() const {
     SortOptions o;
     if (resume.empty()) {
       o = flags.resolve();
     } else {
-      const Checkpoint checkpoint(checkpoint_path(resume));
-      o = flags.resolve_over(options_from_json(checkpoint.config, resume), Scope::training);
-      o.out = resume;
+      const std::string folder = resumed_folder(resume);
+      const SortOptions saved = options_from_json(Checkpoint(folder + "/last.safetensors").config, folder);
+      o = flags.resolve_over(saved, change ? Scope::function : Scope::training,
+                             change ? "a model stays as it was made: leave these out, or start anew"
+                                    : "leave these out; --change-training lets settings of the training differ");
+      o.out = folder;
     }
-    const TrainResult result = train_sort(o, !resume.empty());
+    const TrainResult result = train_sort(o, resume.empty() ? Start::fresh : change ? Start::changed : Start::resumed);
     if (result.interrupted) {
       fmt::print("stopped after step {} of {}; everything is saved. Go on with:\n    build/sort train --resume {}\n",
                  result.step, o.steps, o.out);
-      return 130;
+      return interrupted_code();
     }
     print_score(result.test);
     fmt::print("{:.1f} s of training; {}/ holds weights, metrics and configuration\n", result.seconds, o.out);
@@ -88,6 +109,7 @@ struct Eval {
     const Checkpoint saved(path);
     const SortOptions o = flags.resolve_over(options_from_json(saved.config, path), Scope::weights);
     use_machine(o);
+    check_memory(o, false);
     SortModel net(o);
     saved.load(net.parameters);
     print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples, "test"));
@@ -111,9 +133,11 @@ struct StreamTask {
   int run() const {
     std::optional<Checkpoint> saved;
     if (!checkpoint.empty()) saved.emplace(checkpoint_path(checkpoint));
-    const SortOptions o =
+    SortOptions o =
         saved ? flags.resolve_over(options_from_json(saved->config, checkpoint), Scope::weights) : flags.resolve();
+    o.batch = 1, o.length = std::min(o.length, o.segment);  // what is streamed: one row, segment by segment
     use_machine(o);
+    check_memory(o, false);
     SortModel net(o);
     if (saved) saved->load(net.parameters);
     catch_interrupts();
@@ -125,7 +149,7 @@ struct StreamTask {
       std::fflush(stdout);
     });
     print_warning(*net.model);
-    return interrupted() ? 130 : 0;
+    return interrupted() ? interrupted_code() : 0;
   }
 };
 
@@ -133,7 +157,12 @@ struct Compare {
   SortFlags flags;
 
   void add_to(CLI::App& app) { flags.add_to(app); }
-  int run() const { return compare_sort(flags.resolve()); }
+  int run() const {
+    const SortOptions o = flags.resolve();
+    // Where a run's own folder would be, both models' stand side by side.
+    const bool usual = o.out == preset_options(o.preset, o.model).out;
+    return compare_sort(o, usual ? parent_folder(o.out) : o.out);
+  }
 };
 
 /// A subcommand: its flags, and what runs if it is given.
@@ -147,6 +176,7 @@ CLI::App* add(CLI::App& app, Task& task, const char* name, const char* help) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_streams();
   CLI::App app{
       "The sorting task of the ∞-former paper: read a long sequence, then name its symbols by falling count.\n"
       "  build/sort compare                          train the ∞-former and a Transformer-XL, draw their curves\n"
@@ -155,6 +185,7 @@ int main(int argc, char** argv) {
       "  build/sort eval --checkpoint runs/demo/infinity --test-data mine.txt\n"
       "  build/sort stream --tokens 1000000          what an endless past costs\n"
       "  build/sort generate --count 800 --split test --out test.txt"};
+  app.set_version_flag("--version", std::string("lemniscate ") + kVersion);
   app.require_subcommand(1);
   Generate generate;
   Train train;
@@ -170,11 +201,11 @@ int main(int argc, char** argv) {
   };
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked);
   } catch (const CLI::ParseError& error) {
     fmt::print(stderr, "{}\n", explain(app, error));
-    return 2;
+    return kMisused;
   }
   try {
     if (commands[0]->parsed()) return generate.run();
@@ -182,8 +213,18 @@ int main(int argc, char** argv) {
     if (commands[2]->parsed()) return eval.run();
     if (commands[3]->parsed()) return stream.run();
     return compare.run();
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "stopped\n");
+    return interrupted_code();
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return kMisused;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "[memory] there is no more: {} MiB are free; make --batch, --length, --N or --width smaller\n",
+               available_memory() >> 20);
+    return kFailed;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
-    return 1;
+    return kFailed;
   }
 }

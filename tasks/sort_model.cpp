@@ -1,10 +1,9 @@
 #include "tasks/sort_model.h"
 
 #include <fmt/core.h>
-#include <omp.h>
-
 #include <algorithm>
 
+#include "tasks/program.h"
 #include "tasks/progress.h"
 
 namespace lem {
@@ -94,6 +93,7 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
   int64_t scored = 0, correct = 0, batches = 0;
   Progress progress(label, 0, (score.samples + o.batch - 1) / o.batch);
   for (int64_t first = 0; first < score.samples; first += o.batch) {
+    stop_if_interrupted();
     const int64_t count = std::min(o.batch, score.samples - first);
     const DocumentBatch batch = sorting_batch(data, first, count);
     const BatchResult result =
@@ -114,11 +114,53 @@ void print_warning(const TransformerXL& model) {
   if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
 
-void use_threads(int64_t threads) { omp_set_num_threads(threads > 0 ? int(threads) : omp_get_num_procs()); }
-
 void use_machine(const SortOptions& o) {
   use_threads(o.threads);
   backend(parse_device(o.device.c_str())).allow_tf32(o.allow_tf32);
+}
+
+namespace {
+
+struct Need {
+  double bytes;
+  std::string what, options;
+};
+
+/// Lower bounds: what is allocated for certain, and nothing that might be freed before the next comes.
+std::vector<Need> needs(const SortOptions& o, bool training) {
+  const double B = double(o.batch), T = double(std::min(o.segment, o.length)), C = double(o.width),
+               V = double(o.symbols), layers = double(o.layers), N = double(o.N), R = double(o.R), size = sizeof(real);
+  const double weights = layers * (5 * C * C + 2 * C * double(o.ff)) + (o.tie_embedding ? 1 : 2) * V * C;
+  std::vector<Need> all = {
+      {weights * size * (training ? 4 : 1), training ? "weights, their gradients and Adam's moments" : "weights",
+       "--width, --ff, --layers"},
+      {B * double(o.length) * 2 * sizeof(int32_t), "the tokens of a batch and what is expected of them",
+       "--batch, --length"},
+      {B * T * (layers * C * (training ? 6 : 1) + V) * size, "the activations of a segment",
+       "--batch, --segment, --width, --layers"},
+  };
+  if (o.model == "infinity") {
+    all.push_back({layers * B * N * C * size, "the memories of a batch", "--batch, --N, --width"});
+    all.push_back({(2 * N * N + 2 * (R + T) * N) * sizeof(double),
+                   "fitting the signal, in double: F Fᵀ and its factors", "--N, --R"});
+  }
+  return all;
+}
+
+}  // namespace
+
+void check_memory(const SortOptions& o, bool training) {
+  if (o.device == "cuda") return;  // the pool says what a GPU's memory cannot hold
+  std::vector<Need> all = needs(o, training);
+  double total = 0;
+  for (const Need& n : all) total += n.bytes;
+  const double available = double(available_memory());
+  if (total <= available) return;
+  std::sort(all.begin(), all.end(), [](const Need& a, const Need& b) { return a.bytes > b.bytes; });
+  const auto gib = [](double bytes) { return fmt::format("{:.3g} GiB", bytes / double(1 << 30)); };
+  fail("[memory] these settings need more than {}, but {} are free: {} for {} ({}), {} for {} ({}); make these smaller",
+       gib(total), gib(available), gib(all[0].bytes), all[0].what, all[0].options, gib(all[1].bytes), all[1].what,
+       all[1].options);
 }
 
 }  // namespace lem

@@ -35,16 +35,19 @@ struct SortScore {
   double ceiling_all = 0, ceiling_visible = 0;
   int64_t samples = 0;
 };
-/// What a model reaches on the first `samples` samples of a split, whose progress is shown by the name `label`.
+/// What a model reaches on the first `samples` samples of a split, whose progress is shown by the name `label`. Throws
+/// Interrupted when the program is asked to stop.
 SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples,
                    const char* label);
 
 /// The model's warning, if it has one, to standard error.
 void print_warning(const TransformerXL& model);
 
-/// Sets OpenMP's threads; 0: one a core.
-void use_threads(int64_t threads);
 /// Threads and device as the options say; an Error if this build or machine lacks the device.
 void use_machine(const SortOptions& o);
+
+/// An Error, before anything long begins, if what these options need for certain is more than there is: what it is, and
+/// which options make it so. With `training` also what gradients need.
+void check_memory(const SortOptions& o, bool training);
 
 }  // namespace lem

@@ -55,7 +55,7 @@ OptionTable memory_table(SortOptions& o) {
   return {
       {"basis", group, Scope::weights, &o.basis, "basis functions",
        one_of({"gaussian", "power", "sine", "cosine", "rectangle"})},
-      {"widths", group, Scope::weights, &o.widths, "widths of the Gaussians", above(0)},
+      {"widths", group, Scope::weights, &o.widths, "widths of the Gaussians", at_least(1e-6)},
       {"N", group, Scope::weights, &o.N, "basis functions: a multiple of the number of widths", between(1, 1 << 20)},
       {"R", group, Scope::function, &o.R, "points at which the old signal is read", between(1, 1 << 20)},
       {"tau", group, Scope::function, &o.tau, "share of [0, 1] that the old signal keeps",
@@ -70,7 +70,7 @@ OptionTable memory_table(SortOptions& o) {
       {"grid", group, Scope::function, &o.grid, "points of the trapezoid rule (gibbs)", between(2, 1 << 20)},
       {"sigma2-min", group, Scope::function, &o.sigma2_min, "least variance", above(0)},
       {"lambda-kl", group, Scope::training, &o.lambda_kl, "weight of the regulariser", at_least(0)},
-      {"sigma0", group, Scope::training, &o.sigma0, "the regulariser's standard deviation", above(0)},
+      {"sigma0", group, Scope::training, &o.sigma0, "the regulariser's standard deviation", at_least(1e-6)},
       {"mu0", group, Scope::training, &o.mu0, "the regulariser's mean", between(0, 1)},
       {"sticky", group, Scope::function, &o.sticky, "read the old signal more densely where attention went",
        anything()},
@@ -210,23 +210,41 @@ void SortFlags::add_to(CLI::App& app) {
   flags_.add_to(app, option_table(shown), [](const Option& option) { return shown_default(option.name); });
 }
 
-SortOptions SortFlags::resolve() const {
-  SortOptions asked;
-  flags_.apply_to(option_table(asked));
-  SortOptions options = preset_options(asked.preset, asked.model);
-  flags_.apply_to(option_table(options));
-  validate(options);
-  return options;
+namespace {
+
+/// What the command line or a config file got wrong is a UsageError, whoever found it.
+template <class Resolve>
+SortOptions as_usage(Resolve resolve) {
+  try {
+    return resolve();
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
-SortOptions SortFlags::resolve_over(const SortOptions& saved, Scope fixed) const {
-  SortOptions before = saved, options = saved;
-  flags_.apply_to(option_table(options));
-  const auto lines = differences(option_table(before), option_table(options), fixed);
-  check(lines.empty(), "[options] the checkpoint was made with other settings:\n    {}\nleave these out, or start anew",
-        fmt::join(lines, "\n    "));
-  validate(options);
-  return options;
+}  // namespace
+
+SortOptions SortFlags::resolve() const {
+  return as_usage([&] {
+    SortOptions asked;
+    flags_.apply_to(option_table(asked));
+    SortOptions options = preset_options(asked.preset, asked.model);
+    flags_.apply_to(option_table(options));
+    validate(options);
+    return options;
+  });
+}
+
+SortOptions SortFlags::resolve_over(const SortOptions& saved, Scope fixed, const std::string& advice) const {
+  return as_usage([&] {
+    SortOptions before = saved, options = saved;
+    flags_.apply_to(option_table(options));
+    const auto lines = differences(option_table(before), option_table(options), fixed);
+    check(lines.empty(), "[options] the checkpoint was made with other settings:\n    {}\n{}",
+          fmt::join(lines, "\n    "), advice);
+    validate(options);
+    return options;
+  });
 }
 
 void save_options(const std::string& path, SortOptions options) {

@@ -76,8 +76,9 @@ class SortFlags {
   /// On top of the preset that flags or file ask for.
   SortOptions resolve() const;
   /// On top of a checkpoint's options. An Error names every given option of scopes up to `fixed` that disagrees with
-  /// it.
-  SortOptions resolve_over(const SortOptions& saved, Scope fixed) const;
+  /// it, and says `advice`.
+  SortOptions resolve_over(const SortOptions& saved, Scope fixed,
+                           const std::string& advice = "leave these out, or start anew") const;
 
  private:
   OptionFlags flags_;

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <fstream>
 
+#include "tasks/program.h"
 #include "tasks/progress.h"
-#include "tasks/sort_train.h"
 
 namespace lem {
 namespace {

@@ -4,27 +4,21 @@
 
 #include <chrono>
 #include <cmath>
-#include <csignal>
+#include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "data/files.h"
 #include "nn/checkpoint.h"
 #include "tasks/metrics.h"
+#include "tasks/program.h"
 #include "tasks/progress.h"
+#include "tasks/run_folder.h"
 
 namespace lem {
 namespace {
 
 using nlohmann::ordered_json;
-
-volatile std::sig_atomic_t interrupts = 0;
-void on_interrupt(int signal) {
-  interrupts = interrupts + 1;
-  if (interrupts > 1) {  // the person is in a hurry; the last checkpoint is whole all the same
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -61,16 +55,18 @@ class Trainer {
   void read(Visit visit);
   int64_t unread() const { return int64_t(unread_.size()); }
   void save(const std::string& name) const;
-  void restore(const Checkpoint& checkpoint);
+  void restore(const Checkpoint& checkpoint, Start start);
 
   TransformerXL& model() { return *net_.model; }
   int64_t steps_done = 0;
+  int64_t validated = 0;  // the last step after which there was a validation
   double best_accuracy = -1, seconds = 0;
+  ordered_json changes = ordered_json::array();  // {"step", "settings"}: what was changed in the middle of the run
 
  private:
   /// A step whose figures are still on the device, and what it takes to take it again.
   struct Unread {
-    int64_t steps_before;
+    int64_t steps_before, first_sample;
     Random random_before;
     BatchResult result;
     Tensor grad_squares;
@@ -83,6 +79,7 @@ class Trainer {
   Adam adam_;
   Schedule schedule_;
   SortingData data_;
+  int64_t next_sample_ = 0;
   Random random_;
   std::vector<Unread> unread_;
 };
@@ -94,9 +91,10 @@ BatchResult Trainer::gradients(const DocumentBatch& batch) {
 
 void Trainer::step() {
   const Random random_before = random_;
-  BatchResult result = gradients(sorting_batch(data_, steps_done * o_.batch, o_.batch));
+  BatchResult result = gradients(sorting_batch(data_, next_sample_, o_.batch));
   adam_.step(schedule_.at(steps_done));  // does nothing if a gradient is not finite
-  unread_.push_back({steps_done++, random_before, std::move(result), adam_.grad_squares()});
+  unread_.push_back({steps_done++, next_sample_, random_before, std::move(result), adam_.grad_squares()});
+  next_sample_ += o_.batch;
 }
 
 template <class Visit>
@@ -116,7 +114,7 @@ void Trainer::read(Visit visit) {
 // The optimiser has left the weights alone since, so the step can be taken again: for its gradients, and then with
 // every operation under watch.
 void Trainer::explain_nonfinite(const Unread& step, double loss) {
-  const DocumentBatch batch = sorting_batch(data_, step.steps_before * o_.batch, o_.batch);
+  const DocumentBatch batch = sorting_batch(data_, step.first_sample, o_.batch);
   std::string what = "the gradients are too large for their norm to be finite";
   std::string origin = "no operation made it when the step was repeated";
   for (const bool watched : {false, true}) {
@@ -137,32 +135,54 @@ void Trainer::explain_nonfinite(const Unread& step, double loss) {
   }
   if (!std::isfinite(loss)) what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
   fail(
-      "[train] step {}: {}. {}. The weights are unchanged since step {}; the last checkpoint in {} is good. Try a "
-      "smaller --lr or --clip",
-      step.steps_before + 1, what, origin, step.steps_before, o_.out);
+      "[train] step {}: {}. {}. The weights are unchanged since step {}; the last checkpoint in {} is good. Go on from "
+      "it "
+      "with a smaller learning rate, or clip gradients harder (--clip):\n"
+      "    build/sort train --resume {} --change-training --lr {:.3g}",
+      step.steps_before + 1, what, origin, step.steps_before, o_.out, o_.out, o_.lr / 10);
 }
 
 void Trainer::save(const std::string& name) const {
   SortOptions options = o_;
   save_checkpoint(o_.out + "/" + name, net_.parameters, &adam_, to_json(option_table(options)),
                   ordered_json{{"step", steps_done},
-                               {"next_sample", steps_done * o_.batch},
+                               {"validated", validated},
+                               {"next_sample", next_sample_},
+                               {"data", data_.identity()},
                                {"random", {{"seed", random_.seed}, {"next", random_.next}}},
                                {"best_accuracy", best_accuracy},
-                               {"seconds", seconds}});
+                               {"seconds", seconds},
+                               {"changes", changes}});
 }
 
-void Trainer::restore(const Checkpoint& checkpoint) {
+void Trainer::restore(const Checkpoint& checkpoint, Start start) {
   checkpoint.load(net_.parameters);
   checkpoint.load(adam_, net_.parameters);
+  std::string data;
   try {
-    steps_done = checkpoint.progress.at("step");
-    random_ = {checkpoint.progress.at("random").at("seed"), checkpoint.progress.at("random").at("next")};
-    best_accuracy = checkpoint.progress.at("best_accuracy");
-    seconds = checkpoint.progress.at("seconds");
+    const nlohmann::json& p = checkpoint.progress;
+    steps_done = p.at("step"), validated = p.at("validated"), next_sample_ = p.at("next_sample");
+    random_ = {p.at("random").at("seed"), p.at("random").at("next")};
+    best_accuracy = p.at("best_accuracy"), seconds = p.at("seconds");
+    data = p.at("data"), changes = p.at("changes");
   } catch (const nlohmann::json::exception& e) {
-    fail("[checkpoint] the progress in its metadata is damaged: {}", e.what());
+    fail("[checkpoint] the progress in its metadata is damaged, or another version's: {}", e.what());
   }
+  check(steps_done >= 0 && next_sample_ >= 0 && next_sample_ <= std::numeric_limits<int64_t>::max() - o_.batch,
+        "[checkpoint] the progress in its metadata is damaged: step {}, next sample {}", steps_done, next_sample_);
+  check(data == data_.identity() || start == Start::changed,
+        "[train] the data is not what this run has seen so far: got {}, expected {}; bring that file back to go on "
+        "exactly, or go on with what is there by --change-training",
+        data_.identity(), data);
+}
+
+/// Settings that differ between two configurations, as {"lr": {"from": 1, "to": 2}, …}.
+ordered_json changed_settings(const nlohmann::json& before, const ordered_json& after) {
+  ordered_json changed = ordered_json::object();
+  for (const auto& [name, value] : after.items())
+    if (name != "out" && before.contains(name) && before[name] != nlohmann::json(value))
+      changed[name] = {{"from", before[name]}, {"to", value}};
+  return changed;
 }
 
 void write_result(const SortOptions& o, const TrainResult& result) {
@@ -179,36 +199,64 @@ void write_result(const SortOptions& o, const TrainResult& result) {
 
 }  // namespace
 
-bool interrupted() { return interrupts > 0; }
-
-void catch_interrupts() {
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-}
-
-std::string checkpoint_path(const std::string& folder_or_file, const char* name) {
+std::string checkpoint_path(const std::string& folder_or_file) {
   struct stat info;
   check(::stat(folder_or_file.c_str(), &info) == 0,
         "[checkpoint] there is no {}: give a run's folder or a .safetensors file", folder_or_file);
-  return S_ISDIR(info.st_mode) ? folder_or_file + "/" + name : folder_or_file;
+  return S_ISDIR(info.st_mode) ? folder_or_file + "/last.safetensors" : folder_or_file;
 }
 
-TrainResult train_sort(const SortOptions& o, bool resume) {
+std::string resumed_folder(const std::string& folder_or_last) {
+  const std::string path = checkpoint_path(folder_or_last);
+  check(std::filesystem::path(path).filename() == "last.safetensors",
+        "[train] a run goes on from last.safetensors in its folder: got {}; resume {}", path, parent_folder(path));
+  return parent_folder(path);
+}
+
+std::optional<TrainResult> finished_result(const SortOptions& o) {
+  if (!exists(o.out + "/result.json")) return std::nullopt;
+  try {
+    const nlohmann::json json = nlohmann::json::parse(read_text(o.out + "/result.json", 1 << 20));
+    TrainResult result;
+    result.step = json.at("steps"), result.seconds = json.at("seconds");
+    result.test = {.loss = json.at("loss"),
+                   .accuracy = json.at("accuracy"),
+                   .ceiling_all = json.at("ceiling_all"),
+                   .ceiling_visible = json.at("ceiling_visible"),
+                   .samples = json.at("test_samples")};
+    if (result.step != o.steps || result.test.samples != o.test_samples) return std::nullopt;
+    return result;
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;  // damaged: the test is made again
+  }
+}
+
+TrainResult train_sort(const SortOptions& o, Start start) {
   use_machine(o);
-  make_folder(o.out);
-  check(resume || !exists(o.out + "/last.safetensors"),
+  check_memory(o, true);
+  const RunFolder folder(o.out);
+  check(start != Start::fresh || !exists(o.out + "/last.safetensors"),
         "[train] {} holds a run already: go on with --resume {}, choose another folder with --out, or remove it", o.out,
         o.out);
   Trainer trainer(o);
-  if (resume) trainer.restore(Checkpoint(checkpoint_path(o.out)));
-  save_options(o.out + "/config.json", o);
+  if (start != Start::fresh) {
+    const Checkpoint checkpoint(o.out + "/last.safetensors");
+    trainer.restore(checkpoint, start);
+    SortOptions now = o;
+    ordered_json changed = changed_settings(checkpoint.config, to_json(option_table(now)));
+    if (start == Start::changed) trainer.changes.push_back({{"step", trainer.steps_done}, {"settings", changed}});
+  }
   MetricsFile metrics(o.out + "/metrics.jsonl", trainer.steps_done);
   const SortingData validation = sorting_data(o, Split::validation);
   Progress progress(o.model, trainer.steps_done, o.steps);
   catch_interrupts();
-  if (!resume) trainer.save("last.safetensors");  // an unwritable folder or a full disk shows now, not after an hour
+  // An unwritable folder or a full disk shows now, not after an hour.
+  if (start != Start::resumed) trainer.save("last.safetensors");
+  save_options(o.out + "/config.json", o);
 
-  const auto every = [&](int64_t period) { return period > 0 && trainer.steps_done % period == 0; };
+  const auto every = [&](int64_t period) {
+    return period > 0 && trainer.steps_done > 0 && trainer.steps_done % period == 0;
+  };
   // On a GPU the host only queues work: to look at a loss it must wait until all of it is done.
   const int64_t read_every = o.read_every > 0 ? o.read_every : o.device == "cuda" ? 10 : 1;
   const auto report = [&] {
@@ -222,39 +270,53 @@ TrainResult train_sort(const SortOptions& o, bool resume) {
                       {"lr", schedule(o).at(step.number - 1)}});
     });
   };
-  auto start = std::chrono::steady_clock::now();
+  auto began = std::chrono::steady_clock::now();
   const auto save = [&](const char* name) {
     report();
-    trainer.seconds += seconds_since(start);
-    start = std::chrono::steady_clock::now();
+    folder.check_in_place();
+    trainer.seconds += seconds_since(began);
+    began = std::chrono::steady_clock::now();
     metrics.sync();
-    trainer.save(name);
-  };
-  while (trainer.steps_done < o.steps && !interrupted()) {
-    trainer.step();
-    if (trainer.unread() >= read_every || every(o.validate_every)) report();
-    if (every(o.validate_every)) {
-      progress.erase();
-      const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples, "validation");
-      metrics.append(
-          {{"step", trainer.steps_done}, {"validation_loss", score.loss}, {"validation_accuracy", score.accuracy}});
-      if (score.accuracy > trainer.best_accuracy) {
-        trainer.best_accuracy = score.accuracy;
-        save("best.safetensors");
-      }
+    try {
+      trainer.save(name);
+    } catch (const Error&) {
+      folder.check_in_place();  // says more than that a file cannot be written
+      throw;
     }
-    if (every(o.save_every)) save("last.safetensors");
-    if (every(o.validate_every) || every(o.save_every)) progress.skip_pause();
+  };
+  const auto validate = [&] {
+    report();
+    progress.erase();
+    const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples, "validation");
+    metrics.append(
+        {{"step", trainer.steps_done}, {"validation_loss", score.loss}, {"validation_accuracy", score.accuracy}});
+    trainer.validated = trainer.steps_done;
+    if (score.accuracy > trainer.best_accuracy) {
+      trainer.best_accuracy = score.accuracy;
+      save("best.safetensors");
+    }
+  };
+  TrainResult result;
+  try {
+    for (;;) {
+      if (every(o.validate_every) && trainer.validated < trainer.steps_done) validate();
+      if (every(o.save_every)) save("last.safetensors");
+      if (every(o.validate_every) || every(o.save_every)) progress.skip_pause();
+      if (trainer.steps_done >= o.steps || interrupted()) break;
+      trainer.step();
+      if (trainer.unread() >= read_every) report();
+    }
+    save("last.safetensors");
+    if (!interrupted()) {
+      progress.finish();
+      result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples, "test");
+    }
+  } catch (const Interrupted&) {  // in a validation or the test: it is made again when the run goes on
+    save("last.safetensors");
   }
-  save("last.safetensors");
   progress.finish();
-
-  TrainResult result{
-      .test = {}, .step = trainer.steps_done, .seconds = trainer.seconds, .interrupted = trainer.steps_done < o.steps};
-  if (!result.interrupted) {
-    result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples, "test");
-    write_result(o, result);
-  }
+  result.step = trainer.steps_done, result.seconds = trainer.seconds, result.interrupted = interrupted();
+  if (!result.interrupted) write_result(o, result);
   print_warning(trainer.model());
   return result;
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "tensor/real.h"
 #include "tests/scratch.h"
 
 using namespace lem;
@@ -116,7 +117,7 @@ TEST_CASE("wrong text is refused with what was expected", "[options]") {
 }
 
 TEST_CASE("a configuration survives the way to JSON and back", "[options]") {
-  Settings s{false, 6, 0.1 + 0.2, "sine", "x \"y\".txt", {1e-300, .01}, 1.0 / 3};
+  Settings s{false, 6, 0.1 + 0.2, "sine", "x \"y\".txt", {kDouble ? 1e-300 : 1e-30, .01}, 1.0 / 3};
   const json saved = json::parse(to_json(table(s)).dump());
   Settings back;
   set_from_json(table(back), saved, "c.json");

@@ -3,11 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/files.h"
+#include "tensor/real.h"
 #include "tests/scratch.h"
 
 using namespace lem;
@@ -196,4 +199,26 @@ TEST_CASE("the sorting task's help shows defaults of demo and paper", "[options]
   CHECK_THAT(help, Contains("[500; paper: 4000, 8000, 16000]") && Contains("[2; paper: 3]") &&
                        Contains("runs/PRESET/MODEL") && Contains("[demo]") && Contains("[0.75]") &&
                        Contains("--[no-]allow-tf32") && Contains("only --device cuda"));
+}
+
+TEST_CASE("no number means something else as a real, in which models compute", "[options]") {
+  SortOptions o;
+  for (const Option& option : option_table(o)) {
+    const bool numeric = std::holds_alternative<double*>(option.value) ||
+                         std::holds_alternative<std::vector<double>*>(option.value) ||
+                         std::holds_alternative<std::optional<double>*>(option.value);
+    if (!numeric) continue;
+    CAPTURE(option.name);
+    const auto refused = [&](const std::string& text) {
+      return error_of([&] { set_from_text(option, text, "--" + option.name); });
+    };
+    const std::string tiny = kDouble ? "1e-320" : "1e-46", huge = kDouble ? "1e309" : "1e39";
+    CHECK_THAT(refused(tiny), Contains("--" + option.name));  // 0 as a real, or its accuracy lost
+    CHECK_THAT(refused(huge), Contains("--" + option.name));
+    CHECK_THAT(refused("nan"), Contains("--" + option.name));
+    CHECK_THAT(refused("inf"), Contains("--" + option.name));
+    const bool below_one = option.allowed.high == 1 && option.allowed.high_end == Ends::open;
+    if (below_one) CHECK_THAT(refused(kDouble ? "0.99999999999999999" : "0.9999999999"), Contains("--" + option.name));
+  }
+  CHECK(refusal({"--adam-eps", kDouble ? "1e-320" : "1e-46"}).starts_with("[options] --adam-eps: got"));
 }

@@ -1,0 +1,200 @@
+// A run's folder: nobody writes over another's, and what is there can be gone on with.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "data/safetensors.h"
+#include "tasks/metrics.h"
+#include "tensor/real.h"
+#include "tests/file_helpers.h"
+#include "tests/program.h"
+#include "tests/scratch.h"
+
+using namespace lem;
+using Catch::Contains;
+using test::read_whole;
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words quick(const std::string& command, const std::string& out, const Words& flags = {}) {
+  Words words = with_flags(small_training(out), {"--steps", "10"});
+  words[0] = command;
+  return with_flags(words, flags);
+}
+
+struct Ended {
+  int code;
+  std::string output;
+};
+Ended run(const Words& arguments, const ScratchFolder& scratch) {
+  Program program(arguments, scratch / "log");
+  const int code = program.wait();
+  return {code, program.output()};
+}
+
+/// Every file below a folder, and what is in it.
+std::map<std::string, std::string> contents(const std::string& folder) {
+  std::map<std::string, std::string> all;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) all[entry.path().string()] = read_whole(entry.path());
+  return all;
+}
+
+nlohmann::json progress_of(const std::string& run) {
+  return nlohmann::json::parse(SafetensorsFile(run + "/last.safetensors").metadata("progress"));
+}
+
+}  // namespace
+
+TEST_CASE("compare leaves a run with other settings as it is", "[run-folder]") {
+  const ScratchFolder scratch;
+  for (const char* model : {"infinity", "transformer-xl"}) {
+    const std::string root = scratch / model;
+    REQUIRE(run(quick("train", root + "/" + model, {"--steps", "12", "--model", model}), scratch).code == 0);
+    const auto before = contents(root);
+    const Ended compare = run(quick("compare", root), scratch);
+    CHECK(compare.code == 1);
+    CHECK_THAT(compare.output, Contains("steps: 12 in the checkpoint, 10 asked for") && Contains("--out"));
+    CHECK(contents(root) == before);
+    CHECK(std::distance(std::filesystem::directory_iterator(root), {}) == 1);  // the other model was not begun
+  }
+}
+
+TEST_CASE("compare writes where it is told, and the same command goes on with what is there", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string root = scratch / "place";
+  Program stopped(quick("compare", root, {"--steps", "600"}), scratch / "log");
+  for (int i = 0; i < 3000 && !std::filesystem::exists(root + "/transformer-xl/best.safetensors"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  stopped.signal(SIGINT);
+  REQUIRE(stopped.wait() == 130);
+  CHECK_THAT(stopped.output(), Contains("The same command goes on from there"));
+  const std::string finished = read_whole(root + "/infinity/last.safetensors");
+  const Ended again = run(quick("compare", root, {"--steps", "600"}), scratch);
+  INFO(again.output);
+  REQUIRE(again.code == 0);
+  CHECK(read_whole(root + "/infinity/last.safetensors") == finished);
+  CHECK(read_metrics(root + "/transformer-xl/metrics.jsonl").back().at("step") == 600);
+  for (const char* file : {"/curves.svg", "/summary.json"}) CHECK(std::filesystem::exists(root + file));
+  CHECK(scratch.entries() == 2);  // the log, and nothing beside the folder that was named
+
+  // Table and curves of finished runs, drawn again.
+  std::filesystem::remove(root + "/curves.svg");
+  const auto before = contents(root);
+  CHECK(run(quick("compare", root, {"--steps", "600"}), scratch).code == 0);
+  CHECK(std::filesystem::exists(root + "/curves.svg"));
+  std::filesystem::remove(root + "/curves.svg");
+  CHECK(contents(root) == before);
+}
+
+TEST_CASE("two programs are never at work in one folder", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "run";
+  Program first(quick("train", out, {"--steps", "10000000"}), scratch / "first");
+  for (int i = 0; i < 3000 && !std::filesystem::exists(out + "/best.safetensors"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (const Words& words : {Words{"train", "--resume", out}, quick("train", out)}) {
+    const Ended second = run(words, scratch);
+    CHECK(second.code == 1);
+    CHECK_THAT(second.output, Contains("another program is at work in this folder"));
+  }
+  first.signal(SIGKILL);
+  CHECK(first.wait() == 1000 + SIGKILL);
+  Program third({"train", "--resume", out}, scratch / "log");  // the lock went with the process
+  REQUIRE(third.says("step "));
+  third.signal(SIGINT);
+  CHECK(third.wait() == 130);
+}
+
+TEST_CASE("a folder that is moved while the run is on is missed, not replaced", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "run";
+  Program moved(quick("train", out, {"--steps", "10000000"}), scratch / "log");
+  for (int i = 0; i < 3000 && !std::filesystem::exists(out + "/best.safetensors"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  std::filesystem::rename(out, scratch / "elsewhere");
+  CHECK(moved.wait() == 1);
+  CHECK_THAT(moved.output(), Contains("was moved or removed while the run was on"));
+  CHECK_FALSE(std::filesystem::exists(out));
+  Program resumed({"train", "--resume", scratch / "elsewhere"}, scratch / "log");
+  REQUIRE(resumed.says("step "));
+  resumed.signal(SIGINT);
+  CHECK(resumed.wait() == 130);
+}
+
+TEST_CASE("settings of the training change when one says so, and the run notes from which step", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "run";
+  REQUIRE(run(quick("train", out), scratch).code == 0);
+  const Ended refused = run({"train", "--resume", out, "--steps", "20", "--lr", "1e-3"}, scratch);
+  CHECK(refused.code == 2);
+  CHECK_THAT(refused.output, Contains("steps: 10 in the checkpoint, 20 asked for") && Contains("--change-training"));
+  REQUIRE(run({"train", "--resume", out, "--change-training", "--steps", "20", "--batch", "3"}, scratch).code == 0);
+  CHECK(read_metrics(out + "/metrics.jsonl").back().at("step") == 20);
+  const nlohmann::json progress = progress_of(out);
+  CHECK(progress.at("next_sample") == 10 * 4 + 10 * 3);  // no sample is left out or seen twice
+  REQUIRE(progress.at("changes").size() == 1);
+  CHECK(progress.at("changes")[0].at("step") == 10);
+  CHECK(progress.at("changes")[0].at("settings").at("steps") == nlohmann::json{{"from", 10}, {"to", 20}});
+  CHECK(progress.at("changes")[0].at("settings").at("batch") == nlohmann::json{{"from", 4}, {"to", 3}});
+  const Ended model = run({"train", "--resume", out, "--change-training", "--heads", "4"}, scratch);
+  CHECK(model.code == 2);
+  CHECK_THAT(model.output, Contains("heads: 2 in the checkpoint, 4 asked for"));
+}
+
+TEST_CASE("the advice after a loss that is not finite is a command that works", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "run";
+  const Ended failed =
+      run(quick("train", out, {"--lr", kDouble ? "1e150" : "1e18", "--schedule", "constant"}), scratch);
+  REQUIRE(failed.code == 1);
+  const std::string command = "build/sort ";
+  const size_t at = failed.output.rfind(command);
+  REQUIRE(at != std::string::npos);
+  std::istringstream words(failed.output.substr(at + command.size()));
+  Words advice{std::istream_iterator<std::string>(words), {}};
+  advice.back() = "1e-3";  // ten times less is too large still
+  CHECK(run(advice, scratch).code == 0);
+}
+
+TEST_CASE("a run goes on with the data that it has seen, or not at all", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string data = scratch / "data.txt", out = scratch / "run";
+  const auto generate = [&](const std::string& seed, const std::string& count) {
+    return run({"generate", "--symbols", "5", "--length", "40", "--count", count, "--seed", seed, "--out", data},
+               scratch)
+        .code;
+  };
+  REQUIRE(generate("1", "30") == 0);
+  REQUIRE(run(quick("train", out, {"--data", data}), scratch).code == 0);
+  REQUIRE(run({"train", "--resume", out}, scratch).code == 0);
+  for (const auto& [seed, count] : {std::pair{"2", "30"}, {"1", "31"}}) {
+    REQUIRE(generate(seed, count) == 0);
+    const auto before = contents(out);
+    const Ended changed = run({"train", "--resume", out}, scratch);
+    CHECK(changed.code == 1);
+    CHECK_THAT(changed.output,
+               Contains("the data is not what this run has seen so far") && Contains("2400 bytes, hash "));
+    CHECK(contents(out) == before);
+  }
+  CHECK(run({"train", "--resume", out, "--change-training"}, scratch).code == 0);
+}
+
+TEST_CASE("a run is resumed by its folder or by the checkpoint in it", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "run";
+  REQUIRE(run(quick("train", out), scratch).code == 0);
+  CHECK(run({"train", "--resume", out + "/last.safetensors"}, scratch).code == 0);
+  CHECK(run({"train", "--resume", out + "/"}, scratch).code == 0);
+  std::filesystem::copy(out + "/last.safetensors", out + "/best.safetensors",
+                        std::filesystem::copy_options::overwrite_existing);
+  const Ended best = run({"train", "--resume", out + "/best.safetensors"}, scratch);
+  CHECK(best.code == 1);
+  CHECK_THAT(best.output, Contains("a run goes on from last.safetensors"));
+  CHECK(run({"eval", "--checkpoint", out + "/best.safetensors"}, scratch).code == 0);
+}
