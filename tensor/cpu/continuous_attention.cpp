@@ -80,8 +80,8 @@ void gaussian_forward(Tile& tile, BasisView basis, const Widths& widths) {
     const real *inverse = &tile.inverse[widths.of[j] * n], *factor = &tile.factor[widths.of[j] * n];  // (n) each
     real* r = &tile.rt[j * n];                                                                        // (n)
     for (int64_t i = 0; i < n; i += kLanes) {
-      const Vector d = lanes(mu + i) - m;
-      lanes(r + i) = lanes(factor + i) * exp2_negative(kHalfLog2e * d * d * lanes(inverse + i));
+      const Vector d = load(mu + i) - m;
+      store(r + i, load(factor + i) * exp2_negative(kHalfLog2e * d * d * load(inverse + i)));
     }
   }
 }
@@ -99,11 +99,11 @@ void gaussian_backward(Tile& tile, BasisView basis, const Widths& widths) {
     const real* dr = &tile.drt[j * n];                                                                // (n)
     real* r = &tile.rt[j * n];                                                                        // (n)
     for (int64_t i = 0; i < n; i += kLanes) {
-      const Vector d = lanes(mu + i) - m, d_a = d * lanes(inverse + i);
-      lanes(r + i) = lanes(factor + i) * exp2_negative(kHalfLog2e * d * d_a);
-      const Vector g = lanes(dr + i) * lanes(r + i);
-      lanes(dmu + i) -= g * d_a;
-      lanes(dsigma2 + i) += real(0.5) * g * (d_a * d_a - lanes(inverse + i));
+      const Vector a = load(inverse + i), d = load(mu + i) - m, d_a = d * a;
+      const Vector value = load(factor + i) * exp2_negative(kHalfLog2e * d * d_a), g = load(dr + i) * value;
+      store(r + i, value);
+      store(dmu + i, load(dmu + i) - g * d_a);
+      store(dsigma2 + i, load(dsigma2 + i) + real(0.5) * g * (d_a * d_a - a));
     }
   }
 }

@@ -16,10 +16,6 @@ inline constexpr int kBlockVectors = 3, kBlockRows = kVectorRegisters / 4;
 typedef std::conditional_t<kDouble, int64_t, int32_t> Integer;
 typedef Integer IntegerVector __attribute__((vector_size(kVectorBytes)));
 
-/// The vector at p, which need not be aligned.
-inline Vector& lanes(real* p) { return *reinterpret_cast<Vector*>(p); }
-inline const Vector& lanes(const real* p) { return *reinterpret_cast<const Vector*>(p); }
-
 /// The coefficients (ln 2)^k/k! of the series 2^f = Σ c_k f^k.
 template <int terms>
 constexpr std::array<real, terms> exp2_series() {
@@ -59,17 +55,17 @@ template <int M, int V>
 inline void product_block(real* c, int64_t ldc, Strided a, const real* b, int64_t ldb, int64_t k, bool add) {
   Vector sum[M][V];
   for (int i = 0; i < M; ++i)
-    for (int v = 0; v < V; ++v) sum[i][v] = add ? lanes(c + i * ldc + v * kLanes) : Vector{};
+    for (int v = 0; v < V; ++v) sum[i][v] = add ? load(c + i * ldc + v * kLanes) : Vector{};
   for (int64_t l = 0; l < k; ++l) {
     Vector row[V];
-    for (int v = 0; v < V; ++v) row[v] = lanes(b + l * ldb + v * kLanes);
+    for (int v = 0; v < V; ++v) row[v] = load(b + l * ldb + v * kLanes);
     for (int i = 0; i < M; ++i) {
       const real x = a.p[i * a.row + l * a.col];
       for (int v = 0; v < V; ++v) sum[i][v] += x * row[v];
     }
   }
   for (int i = 0; i < M; ++i)
-    for (int v = 0; v < V; ++v) lanes(c + i * ldc + v * kLanes) = sum[i][v];
+    for (int v = 0; v < V; ++v) store(c + i * ldc + v * kLanes, sum[i][v]);
 }
 
 /// V vectors of all m rows of C: whole blocks, then the rest by halves.

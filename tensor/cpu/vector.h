@@ -17,13 +17,17 @@ inline constexpr int kVectorBytes = 16, kVectorRegisters = 16;
 #endif
 inline constexpr int kLanes = kVectorBytes / int(sizeof(real));
 
-/// A vector register; loads and stores need no alignment.
-typedef real Vector __attribute__((vector_size(kVectorBytes), aligned(alignof(real)), may_alias));
+/// A vector register.
+typedef real Vector __attribute__((vector_size(kVectorBytes)));
+static_assert(alignof(Vector) == kVectorBytes);
 /// As many unsigned integers of the same size.
 typedef std::conditional_t<kDouble, uint64_t, uint32_t> VectorBits __attribute__((vector_size(kVectorBytes)));
 
-inline Vector load(const real* p) { return *reinterpret_cast<const Vector*>(p); }
-inline void store(real* p, Vector x) { *reinterpret_cast<Vector*>(p) = x; }
+/// A vector in memory, aligned no more than its numbers. Behind load and store alone: compilers have crashed on
+/// functions that take or return a vector of reduced alignment (GCC 14 for arm64).
+typedef Vector VectorInMemory __attribute__((aligned(alignof(real)), may_alias));
+inline Vector load(const real* p) { return *reinterpret_cast<const VectorInMemory*>(p); }
+inline void store(real* p, Vector x) { *reinterpret_cast<VectorInMemory*>(p) = x; }
 
 /// n in whole vectors.
 constexpr int64_t round_down(int64_t n) { return n / kLanes * kLanes; }
