@@ -1,12 +1,12 @@
 // The host's side of the CUDA backend (cuda/backend.cu, cuda/gemm.cu) on the interpreter, which lets a test see what a
 // GPU hides: what is queued, who waits, how much memory is left.
-#include <catch2/catch.hpp>
 #include <numeric>
 
 #include "cuda/device.h"
 #include "cuda/simt/stream.h"
 #include "tensor/pool.h"
 #include "tensor/tensor.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

@@ -1,12 +1,11 @@
 #include "nn/basis.h"
 
-#include <catch2/catch.hpp>
-
 #include "tensor/error.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("Gaussians: centres crossed with widths", "[basis]") {
   const Basis basis = make_basis(BasisKind::gaussian, 6, {.01, .05});

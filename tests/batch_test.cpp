@@ -1,9 +1,9 @@
 // In whatever batches a run is cut, and beside whatever other documents, a sample draws the same sticky points and
 // gives the same answer. (To rounding: the order of a matrix product's sums may change with its size.)
-#include <catch2/catch.hpp>
 #include <functional>
 
 #include "tasks/sort_model.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

@@ -1,9 +1,9 @@
 // What the benchmark makes of a twin that answers, fails or is killed.
-#include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.h"
 #include "data/files.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

@@ -2,11 +2,10 @@
 // forms.
 #include <omp.h>
 
-#include <catch2/catch.hpp>
-
 #include "nn/basis.h"
 #include "tensor/backend.h"
 #include "tensor/cpu/expectation.h"
+#include "tests/catch.h"
 #include "tests/naive_continuous.h"
 #include "tests/numeric.h"
 

@@ -1,10 +1,9 @@
 // The kernels of continuous memory: forward against the plain formulas, backward against finite differences (in double)
 // or against the formulas' derivatives (in float), and planted mistakes that the checks must see.
-#include <catch2/catch.hpp>
-
 #include "nn/basis.h"
 #include "tensor/backend.h"
 #include "tensor/cpu/expectation.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;

@@ -1,8 +1,8 @@
-// Counts tests. Catch's main is in the library that is linked (libCatch2WithMain); this listener hears how a run ended.
-#define CATCH_CONFIG_EXTERNAL_INTERFACES
-#include <catch2/catch.hpp>
+// Counts tests. Catch's main is in the library that is linked; this listener hears how a run ended.
 #include <cstdlib>
 #include <fstream>
+
+#include "tests/catch.h"
 
 namespace {
 

@@ -1,12 +1,12 @@
 #include "tasks/curves.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <regex>
 
 #include "data/files.h"
 #include "tasks/chart.h"
 #include "tensor/random.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

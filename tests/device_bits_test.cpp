@@ -1,6 +1,5 @@
 // What every device computes in the CPU's very bits: random numbers, and what is drawn with them.
-#include <catch2/catch.hpp>
-
+#include "tests/catch.h"
 #include "tests/kernel_check.h"
 
 namespace lem::test {

@@ -1,8 +1,8 @@
 // Whole models on every device that there is: the same training on the CPU and on the device, step by step.
-#include <catch2/catch.hpp>
 #include <cmath>
 
 #include "tasks/sort_model.h"
+#include "tests/catch.h"
 #include "tests/kernel_check.h"
 
 namespace lem::test {

@@ -1,6 +1,5 @@
 // README, chapters and comments against the tree: the files, targets and names they speak of exist, and the code they
 // quote is the code.
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {
@@ -152,6 +152,14 @@ TEST_CASE("code that chapters quote stands in the tree", "[docs]") {
             part += line + "\n";
         check_part();
       }
+}
+
+TEST_CASE("tests include Catch2 in whichever version is there", "[docs]") {
+  for (const auto& [name, text] : files())
+    if (name.starts_with("tests/") && name != "tests/catch.h") {
+      INFO(name << ": include tests/catch.h instead");
+      CHECK(matches(text, "#include (<catch2/)").empty());
+    }
 }
 
 TEST_CASE("names in backticks stand in the tree", "[docs]") {

@@ -1,7 +1,6 @@
 // What operations say to arguments that do not fit: the operation, what it got, what it expected.
-#include <catch2/catch.hpp>
-
 #include "autograd/ops.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

@@ -1,6 +1,5 @@
 // The programs in examples/ print what they say they print, and the chapters quote them.
 #include <array>
-#include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -8,6 +7,7 @@
 #include <string>
 
 #include "tensor/error.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

@@ -3,9 +3,9 @@
 #include "tensor/cpu/expectation.h"
 
 #include <array>
-#include <catch2/catch.hpp>
 
 #include "nn/basis.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;

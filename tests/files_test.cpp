@@ -5,10 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <csignal>
 #include <fstream>
 
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

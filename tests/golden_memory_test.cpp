@@ -1,12 +1,12 @@
 // The operators of the continuous memory against the PyTorch twin's, written from the same paper by itself: ridge
 // operators, contractions, attention and its gradients, in double.
-#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "data/safetensors.h"
 #include "nn/ridge.h"
 #include "tensor/backend.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;

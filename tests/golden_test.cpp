@@ -1,7 +1,6 @@
 // The models against their twin in PyTorch (bench/reference), which was written from the same paper by itself. The
 // golden files hold weights, tokens, and what the twin made of them in double: logits, losses, every gradient, and ten
 // steps of training.
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -11,6 +10,7 @@
 #include "models/documents.h"
 #include "models/infinity_former.h"
 #include "nn/optimizer.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;

@@ -1,10 +1,10 @@
 // Every entry of the table of operations: right gradients pass, wrong ones do not.
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <fstream>
 #include <regex>
 #include <set>
 
+#include "tests/catch.h"
 #include "tests/gradient_check.h"
 
 namespace lem::test {

@@ -1,10 +1,10 @@
 // Documents share a model and nothing else: read in turns, in any order, between calls that fail, each gives the bits
 // that it gives alone.
-#include <catch2/catch.hpp>
 #include <functional>
 #include <memory>
 
 #include "models/infinity_former.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

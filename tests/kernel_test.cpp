@@ -1,11 +1,11 @@
 // Every kernel of tensor/kernels.h on every device that there is.
 #include <omp.h>
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <set>
 
+#include "tests/catch.h"
 #include "tests/kernel_check.h"
 
 namespace lem::test {

@@ -2,13 +2,13 @@
 
 #include <sys/resource.h>
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/files.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

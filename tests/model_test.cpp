@@ -1,6 +1,5 @@
 // Whole models: gradients of every variant against finite differences, the exact shortcuts against the plain way, and
 // the state as a value: cleared by row, copied, saved, restored.
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -8,6 +7,7 @@
 #include "models/documents.h"
 #include "models/infinity_former.h"
 #include "models/state.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

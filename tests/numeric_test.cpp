@@ -2,8 +2,9 @@
 #include "tests/numeric.h"
 
 #include <array>
-#include <catch2/catch.hpp>
 #include <cstdlib>
+
+#include "tests/catch.h"
 
 namespace lem::test {
 namespace {

@@ -1,8 +1,8 @@
 // Adam against its definition written out in double; clipping; schedules; parameters in their arenas.
-#include <catch2/catch.hpp>
 #include <cmath>
 
 #include "nn/optimizer.h"
+#include "tests/catch.h"
 
 using namespace lem;
 

@@ -1,11 +1,11 @@
 #include "tasks/options.h"
 
 #include <CLI/CLI.hpp>
-#include <catch2/catch.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tensor/real.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

@@ -1,11 +1,11 @@
 // The caching pool: what it counts, what it gives out again, what it gives back.
 #include "tensor/pool.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <thread>
 
 #include "tensor/tensor.h"
+#include "tests/catch.h"
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif

@@ -1,6 +1,5 @@
 // The program as strangers start it: odd threads, closed streams, limits on memory, signals at any time. Each case has
 // a time limit, since what it guards against is often a hang.
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include "data/safetensors.h"
 #include "tasks/metrics.h"
 #include "tasks/program.h"
+#include "tests/catch.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 

@@ -1,9 +1,10 @@
 #include "tasks/progress.h"
 
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
 #include <vector>
+
+#include "tests/catch.h"
 
 using namespace lem;
 using Catch::Contains;

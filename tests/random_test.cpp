@@ -1,12 +1,12 @@
 // Random numbers: the generator against published vectors, and what is made of its bits.
 #include "tensor/random.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <set>
 #include <vector>
 
 #include "autograd/ops.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

@@ -1,12 +1,12 @@
 // The tiled relative attention of the GPU's backends against the plain oracle: sizes on both sides of every tile's
 // edge, and all options.
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 #include <string>
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tests/catch.h"
 #include "tests/kernel_check.h"
 #include "tests/naive_relative_attention.h"
 

@@ -1,13 +1,13 @@
 // Relative attention: the plain oracle against finite differences, then the tiled kernels against the oracle.
 #include <omp.h>
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
 
 #include "tensor/backend.h"
+#include "tests/catch.h"
 #include "tests/naive_relative_attention.h"
 #include "tests/numeric.h"
 

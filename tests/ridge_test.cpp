@@ -1,16 +1,16 @@
 // The ridge operator against its normal equations and the dense formula; contractions against model.md §2.
 #include "nn/ridge.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
 
 #include "nn/continuous_memory.h"
 #include "tensor/error.h"
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 using namespace lem;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 

@@ -1,5 +1,4 @@
 // A run's folder: nobody writes over another's, and what is there can be gone on with.
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -9,6 +8,7 @@
 #include "data/safetensors.h"
 #include "tasks/metrics.h"
 #include "tensor/real.h"
+#include "tests/catch.h"
 #include "tests/file_helpers.h"
 #include "tests/program.h"
 #include "tests/scratch.h"

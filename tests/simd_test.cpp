@@ -1,10 +1,10 @@
 // The exponential that the compiler vectorises, against the library's.
 #include "tensor/cpu/simd.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
+#include "tests/catch.h"
 #include "tests/numeric.h"
 
 namespace lem {

@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -11,6 +10,7 @@
 
 #include "data/files.h"
 #include "tensor/real.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

@@ -1,6 +1,5 @@
 // build/sort as a user runs it: a run killed at any moment and resumed ends as if nothing had happened; Ctrl-C saves;
 // what goes wrong is said clearly.
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -12,6 +11,7 @@
 #include "data/safetensors.h"
 #include "tasks/metrics.h"
 #include "tensor/backend.h"
+#include "tests/catch.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 

@@ -1,11 +1,11 @@
 #include "data/sorting_file.h"
 
-#include <catch2/catch.hpp>
 #include <fstream>
 #include <numeric>
 #include <set>
 
 #include "data/files.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

@@ -1,10 +1,10 @@
 #include "data/sorting.h"
 
-#include <catch2/catch.hpp>
 #include <numeric>
 #include <set>
 
 #include "tensor/random.h"
+#include "tests/catch.h"
 #include "tests/scratch.h"
 
 using namespace lem;

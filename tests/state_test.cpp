@@ -1,7 +1,6 @@
 // Saved states that are not what they should be: other models', of wrong shapes, cut off, with flipped bits. Each gives
 // an Error, or a state that the model can read on from without touching memory that is not its own.
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <cctype>
 #include <cmath>
 #include <functional>
@@ -10,6 +9,7 @@
 
 #include "models/infinity_former.h"
 #include "models/state.h"
+#include "tests/catch.h"
 #include "tests/file_helpers.h"
 #include "tests/scratch.h"
 

@@ -1,7 +1,6 @@
 // Sticky memories: the histogram against exact masses, the sampled points against the histogram.
-#include <catch2/catch.hpp>
-
 #include "tensor/backend.h"
+#include "tests/catch.h"
 #include "tests/naive_continuous.h"
 #include "tests/numeric.h"
 

@@ -1,9 +1,9 @@
 // Variables, the tape, and what they say when they are used wrongly.
-#include <catch2/catch.hpp>
 #include <cmath>
 
 #include "autograd/ops.h"
 #include "tensor/pool.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

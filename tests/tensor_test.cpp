@@ -1,10 +1,10 @@
 // Shapes, tensors and their views, storages that move into an arena.
 #include "tensor/tensor.h"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 
 #include "tensor/pool.h"
+#include "tests/catch.h"
 
 namespace lem {
 namespace {

@@ -3,11 +3,12 @@
 #include <unistd.h>
 
 #include <array>
-#include <catch2/catch.hpp>
 #include <cstdio>
 #include <fstream>
 #include <string>
 #include <vector>
+
+#include "tests/catch.h"
 
 namespace {
 

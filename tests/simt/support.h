@@ -1,10 +1,10 @@
 // Device arrays and launches in every order, for the tests of the interpreter. Compiles under nvcc, too.
 #pragma once
 
-#include <catch2/catch.hpp>
 #include <vector>
 
 #include "cuda/simt/simt.h"
+#include "tests/catch.h"
 
 /// Fails the test unless a CUDA call succeeded.
 #define OK(call) REQUIRE((call) == cudaSuccess)
