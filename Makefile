@@ -5,7 +5,8 @@
 #   DEBUG=1 make ...                  no optimisation, assertions, NaN-poisoned buffers
 #   SANITIZE=address,undefined make … with sanitizers
 #
-# Variants (debug, sanitizers, real = double) build into their own folders and never mix.
+# Variants (debug, sanitizers, real = double) build into their own folders and never mix. Other settings (CXX, BLAS_LIBS,
+# SIMT, …) may change from call to call: what was built with others is built again.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -17,6 +18,7 @@ SANITIZE ?=
 REAL     ?= float
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 comma    := ,
+COMPILER := $(shell $(CXX) --version 2>/dev/null | head -n 1)
 
 VARIANT := $(if $(DEBUG),debug,release)$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(filter double,$(REAL)),-double)
 OBJ     := build/$(VARIANT)
@@ -25,7 +27,8 @@ BIN     := $(if $(filter release,$(VARIANT)),build,$(OBJ))
 # --- flags. Never -ffast-math or -Ofast: they hide NaN. ---------------------------------------------------------------
 # Tests and sanitizer builds are compiled more often than they run: -O1 is what suits them. Folders that read options and
 # files compute nothing worth more than that; with sanitizers they need not be optimised at all.
-OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) -march=native -g1)
+NATIVE   := $(shell $(CXX) -march=native -E -x c++ /dev/null >/dev/null 2>&1 && echo -march=native)
+OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) $(NATIVE) -g1)
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 $(OBJ)/tasks/%.o $(OBJ)/bench/%.o: OPTIMISE += $(if $(DEBUG),,$(if $(SANITIZE),-O0,-O1))
 $(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
@@ -33,17 +36,20 @@ CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
 # uninitialised values in the library's.
-CXXFLAGS += -Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized)
+CXXFLAGS += $(if $(findstring clang,$(COMPILER)),,-Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized))
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
-TRIPLET     := $(shell $(CXX) -print-multiarch 2>/dev/null)
+TRIPLET     := $(subst -pc-,-,$(shell $(CXX) -dumpmachine 2>/dev/null))
 BLAS_DIR    ?= /usr/lib/$(TRIPLET)/openblas-openmp
 BLAS_CFLAGS ?= -isystem /usr/include/$(TRIPLET)/openblas-openmp
 BLAS_LIBS   ?= -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas
 CXXFLAGS += $(BLAS_CFLAGS)
 LDLIBS   := $(BLAS_LIBS) -lfmt
-TEST_LIBS = $(LDLIBS) -lCatch2WithMain
+# Catch2 in version 3 or 2 (tests/catch.h)
+CATCH_LIBS  = $(shell printf '\043if !__has_include(<catch2/catch_all.hpp>)\n\043error\n\043endif\n' | $(CXX) $(CXXFLAGS) -E -x c++ - >/dev/null 2>&1 \
+                && echo -lCatch2Main -lCatch2 || echo -lCatch2WithMain)
+TEST_LIBS   = $(LDLIBS) $(CATCH_LIBS)
 
 # --- what is built ----------------------------------------------------------------------------------------------------
 LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
@@ -68,7 +74,7 @@ LDLIBS   += $(if $(and $(FLOAT),$(filter 1,$(CUDA))),-L$(CUDA_HOME)/lib64 -Wl$(c
 # A spill to local memory is a mistake in a kernel's sizes: an error.  FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without it.
 NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
              -Xptxas -warn-spills,-Werror $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch))
-$(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu
+$(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu $(OBJ)/nvcc.settings
 	@mkdir -p $(@D)
 	@echo "  nvcc $<  [$(CUDA_ARCHS)]"
 	@$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
@@ -77,32 +83,50 @@ LIB_OBJ  := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
 TASKLIB_OBJ := $(TASKLIB_SRC:%.cpp=$(OBJ)/%.o)
 BENCHLIB_OBJ := $(BENCHLIB_SRC:%.cpp=$(OBJ)/%.o)
 TASKS    := $(TASK_SRC:tasks/%_main.cpp=$(BIN)/%)
+EXAMPLES := $(patsubst %.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
 
-$(OBJ)/%.o: %.cpp
+# What everything was compiled, linked and collected with, in files that change only when it does: objects and programs
+# depend on them. Expanded here, where no target has flags of its own yet.
+define settings
+$(OBJ)/$(1).settings: NOW := $(subst ','\'',$(2))
+$(OBJ)/$(1).settings: always
+	@mkdir -p $$(@D)
+	@echo '$$(NOW)' | cmp -s - $$@ || echo '$$(NOW)' >$$@
+endef
+.PHONY: always
+$(eval $(call settings,compiler,$(COMPILER) $(CXX) $(CXXFLAGS) $(SIMT_CUDA)))
+$(eval $(call settings,nvcc,$(NVCC) $(NVCCFLAGS)))
+$(eval $(call settings,objects,$(LIB_OBJ) $(TASKLIB_OBJ) $(BENCHLIB_OBJ) $(DEVICE_OBJ) $(TEST_SRC) $(LDLIBS)))
+$(TASKS) $(EXAMPLES) $(BIN)/bench $(OBJ)/tests/run $(OBJ)/tests/kernels: $(OBJ)/objects.settings
+
+$(OBJ)/%.o: %.cpp $(OBJ)/compiler.settings
 	@mkdir -p $(@D)
 	@echo "  c++  $<$(if $(filter-out release,$(VARIANT)),  [$(VARIANT)])"
 	@$(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
-$(OBJ)/liblem.a: $(LIB_OBJ)
-	@rm -f $@ && ar rcs $@ $^
+$(OBJ)/liblem.a: $(LIB_OBJ) $(OBJ)/objects.settings
+	@rm -f $@ && ar rcs $@ $(LIB_OBJ)
+
+# Programs, each from the objects that its rule names.
+LIBS = $(LDLIBS)
+define link
+@mkdir -p $(@D)
+@echo "  link $@"
+@$(CXX) $(CXXFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
+endef
 
 $(TASKS): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/tasks/%_main.o $(TASKLIB_OBJ) $(OBJ)/liblem.a
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	$(link)
 
 $(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	$(link)
 
-EXAMPLES := $(patsubst %.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
 $(EXAMPLES): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/%.o $(OBJ)/liblem.a
-	@mkdir -p $(@D)
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(LDLIBS) -o $@
+	$(link)
 
+$(OBJ)/tests/run $(OBJ)/tests/kernels: LIBS = $(TEST_LIBS)
 $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
+	$(link)
 
 .PHONY: cuda cuda-report
 cuda:
@@ -116,9 +140,7 @@ cuda-report:
 # from the plain build.
 PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TASKLIB_SRC) $(LIB_SRC) cuda/absent/cuda.cpp)
 $(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
-	@mkdir -p $(@D)
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
+	$(link)
 .PHONY: simt-races
 simt-races: tests
 	@$(MAKE) --no-print-directory -j$(JOBS) build/release-thread/tests/kernels SANITIZE=thread
@@ -136,7 +158,7 @@ programs: $(TASKS)
 tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES)
 
 # --- what a user types --------------------------------------------------------------------------------------------------
-# Each of these first sees to it that what the build needs is there (silent if so).
+# Each of these first sees to it that what the build needs is there (silent if so; SKIP_SETUP=1: takes it for granted).
 .PHONY: help setup sort check test run-tests bench parity format format-check clean
 SEED ?= 1
 
@@ -162,15 +184,17 @@ help:
 	@echo "  make clean         remove build/"
 	@echo
 	@echo "  with DEBUG=1 or SANITIZE=address,undefined: that variant, in a folder of its own below build/"
+	@echo "  with BLAS_CFLAGS=… BLAS_LIBS=… CXX=…: other libraries, another compiler; SKIP_SETUP=1: no look at what is installed"
 	@echo
-	@echo "  compiler  $(shell $(CXX) --version 2>/dev/null | head -n 1 || echo none)"
-	@echo "  BLAS      $(if $(wildcard $(BLAS_DIR)/libopenblas.so),OpenBLAS with OpenMP,none yet: make sort or make test will install it)"
+	@echo "  compiler  $(or $(COMPILER),none)"
+	@echo "  BLAS      $(BLAS_LIBS)"
 	@echo "  cores     $(JOBS)"
 	@echo "  nvcc      $(or $(NVCC),none)"
 	@echo "  devices   cpu$(if $(filter 1,$(SIMT)), simt (CUDA kernels run on the CPU))$(if $(filter 1,$(CUDA)), cuda)"
 
+# FOR=format: what that needs, too
 setup:
-	@./setup.sh
+	$(if $(SKIP_SETUP),,@CXX='$(CXX)' BLAS_CFLAGS='$(BLAS_CFLAGS)' BLAS_LIBS='$(BLAS_LIBS)' ./setup.sh $(FOR))
 
 sort: setup
 	@$(MAKE) --no-print-directory -j$(JOBS) programs

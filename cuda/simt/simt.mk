@@ -19,12 +19,12 @@ SIMT_CUFLAGS   := $(CXXFLAGS) $(SIMT_CUDA) -Wno-unknown-pragmas -fno-ipa-icf $(i
 SIMT_SRC := $(wildcard cuda/simt/*.cpp)
 SIMT_OBJ := $(SIMT_SRC:%.cpp=$(OBJ)/%.o)
 
-$(SIMT_OBJ): $(OBJ)/%.o: %.cpp
+$(SIMT_OBJ): $(OBJ)/%.o: %.cpp $(OBJ)/compiler.settings
 	@mkdir -p $(@D)
 	@echo "  c++  $<"
 	@$(CXX) $(SIMT_CXXFLAGS) -MMD -MP -c $< -o $@
 
-$(OBJ)/%.cu.o: %.cu
+$(OBJ)/%.cu.o: %.cu $(OBJ)/compiler.settings
 	@mkdir -p $(@D)
 	@echo "  simt $<"
 	@$(CXX) $(SIMT_CUFLAGS) -MMD -MP -x c++ -c $< -o $@
@@ -33,19 +33,20 @@ $(OBJ)/%.cu.o: %.cu
 SIMT_TEST_CU  := $(filter-out tests/simt/planted.cu tests/simt/speed.cu,$(wildcard tests/simt/*.cu))
 SIMT_TEST_OBJ := $(SIMT_TEST_CU:%=$(OBJ)/%.o) $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/simt/*.cpp))
 
-$(OBJ)/tests/simt/%.o: tests/simt/%.cpp
+$(OBJ)/tests/simt/%.o: tests/simt/%.cpp $(OBJ)/compiler.settings
 	@mkdir -p $(@D)
 	@echo "  c++  $<"
 	@$(CXX) $(SIMT_CXXFLAGS) -MMD -MP -c $< -o $@
 
 # The interpreter's objects come first, so that what inline functions of the standard library they share with the kernels are
 # the ones without checks.
+SIMT_TESTS := $(addprefix $(OBJ)/tests/simt/,run planted speed)
 $(OBJ)/tests/simt/run: $(SIMT_OBJ) $(SIMT_TEST_OBJ)
 $(OBJ)/tests/simt/planted: $(SIMT_OBJ) $(OBJ)/tests/simt/planted.cu.o
 $(OBJ)/tests/simt/speed: $(SIMT_OBJ) $(OBJ)/tests/simt/speed.cu.o
-$(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted $(OBJ)/tests/simt/speed:
-	@echo "  link $@"
-	@$(CXX) $(CXXFLAGS) $^ $(TEST_LIBS) -o $@
+$(SIMT_TESTS): LIBS = $(TEST_LIBS)
+$(SIMT_TESTS): $(OBJ)/objects.settings
+	$(link)
 
 .PHONY: simt-test simt-check simt-nvcc simt-speed debug-kernel
 simt-test: $(OBJ)/tests/simt/run $(OBJ)/tests/simt/planted
