@@ -9,11 +9,13 @@
 using Catch::Approx;
 namespace Catch {
 using Matchers::EndsWith, Matchers::StartsWith;
-using TestEventListenerBase = EventListenerBase;
 inline auto Contains(const std::string& part) { return Matchers::ContainsSubstring(part); }
 }  // namespace Catch
 
 #else
 #define CATCH_CONFIG_EXTERNAL_INTERFACES  // for tests/counter.cpp
 #include <catch2/catch.hpp>
+namespace Catch {
+using EventListenerBase = TestEventListenerBase;
+}
 #endif

@@ -7,8 +7,8 @@
 namespace {
 
 /// Adds "passed failed" to the file that LEM_TEST_COUNTS names, so that `make test` can add up its runs.
-struct Counter : Catch::TestEventListenerBase {
-  using TestEventListenerBase::TestEventListenerBase;
+struct Counter : Catch::EventListenerBase {
+  using Catch::EventListenerBase::EventListenerBase;
   void testRunEnded(const Catch::TestRunStats& stats) override {
     if (const char* path = std::getenv("LEM_TEST_COUNTS"))
       std::ofstream(path, std::ios::app) << stats.totals.testCases.passed << " " << stats.totals.testCases.failed
