@@ -169,11 +169,9 @@ bool HeaderParser::end_array() {
 }
 
 bool HeaderParser::parse_error(std::size_t position, const std::string&, const json::exception& error) {
-  // "[json.exception.parse_error.101] parse error at line 1, column 6: reason; last read: 'part of the file'; …"
-  std::string_view reason = error.what();
-  if (const auto at = reason.find(": "); at != reason.npos) reason.remove_prefix(at + 2);
-  reason = reason.substr(0, reason.find("; last read: "));
-  fail_here("not valid JSON at byte {}: {}", position, reason);
+  std::string_view why = reason(error);  // "parse error at line 1, column 6: …": a header has one line
+  if (const auto at = why.find(": "); at != why.npos) why.remove_prefix(at + 2);
+  fail_here("not valid JSON at byte {}: {}", position, why);
 }
 
 /// All that can be said about one entry alone.
@@ -233,13 +231,6 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t 
   json::sax_parse(text.begin(), text.end(), &parser);
   check_layout(parser.result, data_size, file);
   return std::move(parser.result);
-}
-
-std::string quote(std::string_view name) {
-  constexpr std::size_t kLongest = 100;
-  const bool cut = name.size() > kLongest;
-  const json text(std::string(name.substr(0, kLongest)));
-  return text.dump(-1, ' ', false, json::error_handler_t::replace) + (cut ? "…" : "");
 }
 
 std::string join_sizes(const std::vector<std::int64_t>& shape, std::string_view separator) {

@@ -1,4 +1,4 @@
-// The header of a safetensors file: parsed and validated apart from any file, and how its errors write names.
+// The header of a safetensors file: parsed and validated apart from any file, and how its errors write shapes.
 #pragma once
 
 #include <map>
@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/json.h"
 #include "data/safetensors.h"
 
 namespace lem {
@@ -18,9 +19,6 @@ struct SafetensorsHeader {
 /// Parses the JSON `text` of a header in front of `data_size` bytes of data. Throws unless all of it is right: the
 /// JSON, each entry, and that the entries cover the data without overlaps and holes. `file` names the file in errors.
 SafetensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t data_size, const std::string& file);
-
-/// A name in quotes for an error message: control characters escaped, broken UTF-8 replaced, long names cut.
-std::string quote(std::string_view name);
 
 /// Sizes with `separator` between them.
 std::string join_sizes(const std::vector<std::int64_t>& shape, std::string_view separator);

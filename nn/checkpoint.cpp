@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "data/json.h"
+
 namespace lem {
 namespace {
 
@@ -18,7 +20,8 @@ void load_into(const SafetensorsFile& file, const std::string& name, const Tenso
 }
 
 nlohmann::json parse(const SafetensorsFile& file, const std::string& path, const char* key) {
-  const nlohmann::json value = nlohmann::json::parse(file.metadata(key), nullptr, false);
+  const std::string& text = file.metadata(key);
+  nlohmann::json value = nests_too_deep(text) ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
   check(value.is_object(), "[checkpoint] {}: its metadata \"{}\" is not a JSON object; the file is damaged or not ours",
         path, key);
   return value;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/files.h"
+#include "data/json.h"
 #include "tensor/error.h"
 
 namespace lem {
@@ -31,7 +32,7 @@ void each_record(const std::string& path, Use use) {
   for (int64_t number = 1; std::getline(file, line); ++number) {
     // What a kill can leave is a last line without its end, or, after a power failure, a last line of anything.
     check(bad == 0, "[metrics] {}:{}: no record with a step; mend or remove this line", path, bad);
-    const json record = json::parse(line, nullptr, false);
+    const json record = nests_too_deep(line) ? json() : json::parse(line, nullptr, false);
     if (file.eof() || !has_step(record)) {
       bad = number;
       continue;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/files.h"
+#include "data/json.h"
 #include "tensor/error.h"
 #include "tensor/real.h"
 
@@ -175,10 +176,17 @@ std::string rounding(const std::vector<double>& values, const Allowed& a) {
   return "";
 }
 
+/// A value as messages show it: not a whole file of it.
+std::string shown(const std::string& value) {
+  size_t end = std::min<size_t>(value.size(), 100);
+  while (end < value.size() && (value[end] & 0xC0) == 0x80) --end;  // inside a character
+  return value.empty() ? "nothing" : end < value.size() ? value.substr(0, end) + "…" : value;
+}
+
 [[noreturn]] void refuse(const Option& option, const std::string& source, const std::string& got) {
   const auto meant = nearest(got, option.allowed.choices);
   throw UsageError(
-      fmt::format("[options] {}: got {}, expected {}{}{}", source, got.empty() ? "nothing" : got,
+      fmt::format("[options] {}: got {}, expected {}{}{}", source, shown(got),
                   std::visit([&](const auto* value) { return expected(*value, option.allowed); }, option.value),
                   std::visit([&](const auto* value) { return rounding(*value, option.allowed); }, option.value),
                   meant ? fmt::format("; did you mean {}?", *meant) : ""));
@@ -248,7 +256,7 @@ void set_from_json(const OptionTable& table, const json& config, const std::stri
       std::vector<std::string> names;
       for (const Option& o : table) names.push_back(o.name);
       const auto meant = nearest(key, names);
-      throw UsageError(fmt::format("[options] {}: unknown option \"{}\"{}", source, key,
+      throw UsageError(fmt::format("[options] {}: unknown option {}{}", source, quote(key),
                                    meant ? fmt::format("; did you mean \"{}\"?", *meant) : "; --help lists them"));
     }
     const std::string place = fmt::format("{}: \"{}\"", source, key);
@@ -262,13 +270,18 @@ json read_config(const std::string& path) {
   std::set<std::string> keys;
   const auto no_key_twice = [&](int depth, json::parse_event_t event, json& parsed) {
     if (event == json::parse_event_t::key && depth == 1 && !keys.insert(parsed.get<std::string>()).second)
-      fail("[options] {}: \"{}\" is there twice; keep one", path, parsed.get<std::string>());
+      throw UsageError(
+          fmt::format("[options] {}: {} is there twice; keep one", path, quote(parsed.get<std::string>())));
     return true;
   };
+  const std::string text = read_text(path, 1 << 20);
+  if (nests_too_deep(text))
+    throw UsageError(
+        fmt::format("[options] {}: arrays in arrays, expected an object of options: {{\"heads\": 4, …}}", path));
   try {
-    return json::parse(read_text(path, 1 << 20), no_key_twice);
+    return json::parse(text, no_key_twice);
   } catch (const json::exception& error) {
-    fail("[options] {}: not JSON: {}", path, error.what());
+    throw UsageError(fmt::format("[options] {}: not JSON: {}", path, reason(error)));
   }
 }
 
@@ -284,9 +297,12 @@ std::vector<std::string> differences(const OptionTable& saved, const OptionTable
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
   const std::string* best = nullptr;
   size_t least = std::max<size_t>(2, word.size() / 3) + 1;
-  for (const std::string& candidate : candidates)
-    if (const size_t distance = edit_distance(word, candidate); distance < std::min(least, candidate.size()))
+  for (const std::string& candidate : candidates) {
+    const size_t n = word.size(), m = candidate.size();
+    if (std::max(n, m) - std::min(n, m) >= least) continue;  // at least so many edits, without looking
+    if (const size_t distance = edit_distance(word, candidate); distance < std::min(least, m))
       best = &candidate, least = distance;
+  }
   return best ? std::optional(*best) : std::nullopt;
 }
 
