@@ -36,7 +36,8 @@ CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
 # uninitialised values in the library's.
-CXXFLAGS += $(if $(findstring clang,$(COMPILER)),,-Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized))
+# Clang warns of loops that `omp simd` asks it to vectorise and that it does not.
+CXXFLAGS += $(if $(findstring clang,$(COMPILER)),-Wno-pass-failed,-Wno-stringop-overflow -Wno-restrict $(if $(SANITIZE),-Wno-maybe-uninitialized))
 
 # OpenBLAS in its OpenMP flavour: one pool of threads then serves BLAS and our own loops. Any CBLAS can be linked:
 #   make BLAS_LIBS="-lmkl_rt" BLAS_CFLAGS=-I...
@@ -128,6 +129,27 @@ $(OBJ)/tests/run $(OBJ)/tests/kernels: LIBS = $(TEST_LIBS)
 $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	$(link)
 
+# A program for each parser, fed by libFuzzer (clang) under the sanitizers with what it makes of a few files that are right
+# and of what it found before, all in build/fuzz/. An input that is no good must give an Error, nothing else.
+FUZZERS := $(patsubst %.cpp,$(OBJ)/%,$(wildcard tests/fuzz/*.cpp))
+$(FUZZERS): $(OBJ)/tests/fuzz/%: $(DEVICE_OBJ) $(OBJ)/tests/fuzz/%.o $(TASKLIB_OBJ) $(OBJ)/liblem.a $(OBJ)/objects.settings
+	$(link)
+FUZZ    := SANITIZE=fuzzer,address,undefined SIMT= CUDA= CXX='$(if $(findstring ccache,$(CXX)),ccache )clang++'
+SECONDS ?= 60
+PARSERS ?= $(notdir $(FUZZERS))
+.PHONY: fuzz fuzzers
+fuzz:
+	@$(MAKE) --no-print-directory setup FOR=fuzz
+	@$(MAKE) --no-print-directory -j$(JOBS) fuzzers $(FUZZ)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(PARSERS:%=fuzz-%) $(FUZZ) SECONDS=$(SECONDS)
+fuzzers: $(FUZZERS)
+fuzz-%: $(OBJ)/tests/fuzz/%
+	@mkdir -p build/fuzz/$*
+	@OMP_NUM_THREADS=1 $< -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+	  -artifact_prefix=build/fuzz/$*. build/fuzz/$* >build/fuzz/$*.log 2>&1 || { tail -n 60 build/fuzz/$*.log; \
+	  echo "$*: a fault. What shows it again: $< build/fuzz/$*.…"; exit 1; }
+	@awk '/executed_units/ {print "  fuzz $*: $(SECONDS) s, " $$2 " inputs"}' build/fuzz/$*.log
+
 .PHONY: cuda cuda-report
 cuda:
 	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
@@ -176,6 +198,7 @@ help:
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
 	@echo "  make simt-races    every kernel under the thread sanitizer"
 	@echo "  make simt-orders   every kernel with its threads and blocks in reverse and in random order"
+	@echo "  make fuzz          feed every parser with damaged files, SECONDS=60 each (PARSERS=\"config state\": these alone)"
 	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
 	@echo "  make examples      the small programs that the chapters quote, in build/examples/"
@@ -192,7 +215,7 @@ help:
 	@echo "  nvcc      $(or $(NVCC),none)"
 	@echo "  devices   cpu$(if $(filter 1,$(SIMT)), simt (CUDA kernels run on the CPU))$(if $(filter 1,$(CUDA)), cuda)"
 
-# FOR=format: what that needs, too
+# FOR=format or fuzz: what those need, too
 setup:
 	$(if $(SKIP_SETUP),,@CXX='$(CXX)' BLAS_CFLAGS='$(BLAS_CFLAGS)' BLAS_LIBS='$(BLAS_LIBS)' ./setup.sh $(FOR))
 

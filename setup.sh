@@ -5,6 +5,7 @@
 #
 #   ./setup.sh           compilers' libraries, for building and testing
 #   ./setup.sh format    clang-format 14 too, for `make format-check` (CI)
+#   ./setup.sh fuzz      clang with libFuzzer too, for `make fuzz` (CI)
 set -u
 if [ -z "${BLAS_LIBS+given}" ] && command -v make >/dev/null 2>&1; then  # the flags are the Makefile's
   exec make --no-print-directory setup FOR="${1:-}"
@@ -43,6 +44,10 @@ catch() {  # version 3 or 2: main() is in the library
   builds "${cxx[@]}" -- -lCatch2Main -lCatch2 <<<"$(include catch2/catch_all.hpp)" ||
     builds "${cxx[@]}" -- -lCatch2WithMain <<<"$(include catch2/catch.hpp)"
 }
+fuzzer() {
+  builds clang++ -std=c++20 -fopenmp -fsanitize=fuzzer,address,undefined -- <<<'#include <omp.h>
+    extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return omp_get_max_threads() < 1; }'
+}
 clang_format() { why=$(command -v clang-format 2>&1); }
 
 packages=(
@@ -53,7 +58,10 @@ packages=(
   "nlohmann-json3-dev|JSON: metrics, configurations, checkpoint headers|header nlohmann/json.hpp"
   "catch2|the tests|catch"
 )
-[ "${1:-}" = format ] && packages+=("clang-format|the style check|clang_format")
+case "${1:-}" in
+  format) packages+=("clang-format|the style check|clang_format") ;;
+  fuzz) packages+=("clang libclang-rt-dev libomp-dev|fuzzing: clang with libFuzzer, sanitizers and OpenMP|fuzzer") ;;
+esac
 
 # examine: lists the packages that are missing, and says what is there but does not work
 examine() {

@@ -66,9 +66,11 @@ Variable linear(const Variable& x, const Variable& W, bool transposed) {
   const int64_t out = W.dim(transposed ? 0 : 1);
   Variable y = result("linear", with_last(x.shape(), out), {&x, &W});
   multiply(y.device(), y.data(), x.data(), false, W.data(), transposed, rows, out, in);
-  return tape().record("linear", y, [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
-    linear_backward(dy.device(), gx, gw, dy.data(), x, W, transposed, rows, in, out);
-  });
+  return tape().record(
+      "linear", y,
+      [=, rows = rows, in = in, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
+        linear_backward(dy.device(), gx, gw, dy.data(), x, W, transposed, rows, in, out);
+      });
 }
 
 // ---- y = Σ_i x_i W_i ------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ void SafetensorsWriter::write(const std::filesystem::path& path) const {
   for (const auto* item : order) {
     const auto& [name, array] = *item;
     std::uint64_t written = 0;
-    array.source([&](const void* data, std::size_t n) {
+    array.source([&, &array = array](const void* data, std::size_t n) {
       written += n;
       if (written <= array.bytes) file.write(data, n);
     });
