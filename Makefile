@@ -60,10 +60,10 @@ TASK_SRC := $(wildcard tasks/*_main.cpp)
 TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
 BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
 # Every .cu file becomes two backends: simt, by this compiler over cuda/simt (needs CUDA's headers, no GPU), and cuda, by
-# nvcc (CUDA=1; by default where nvcc and a GPU are). Both compute in float only.
+# nvcc (CUDA=1; by default where nvcc and a GPU are). Both compute in float only; simt is written for g++.
 include cuda/simt/simt.mk
 CUDA_SRC := $(wildcard cuda/*.cu)
-SIMT     ?= $(if $(wildcard $(CUDA_HOME)/include/curand_kernel.h),1)
+SIMT     ?= $(if $(findstring clang,$(COMPILER)),,$(if $(wildcard $(CUDA_HOME)/include/curand_kernel.h),1))
 CUDA     ?= $(if $(NVCC),$(shell nvidia-smi -L >/dev/null 2>&1 && echo 1))
 FLOAT    := $(filter float,$(REAL))
 NVCC_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.nvcc.o)

@@ -140,7 +140,7 @@ TEST_CASE("code that chapters quote stands in the tree", "[docs]") {
         // "…" stands for what a quotation leaves out
         std::istringstream in(block);
         std::string part, line;
-        const auto check_part = [&] {
+        const auto check_part = [&, &name = name] {
           INFO(name << " quotes\n" << part);
           CHECK((bare_lines(part) == "\n" || code.find(bare_lines(part)) != std::string::npos));
           part.clear();

@@ -56,7 +56,7 @@ void add_continuous_attention(std::vector<KernelCase>& table, BasisKind kind, De
   const ContinuousAttention s{B, T, H, D, density};
   table.push_back(
       {"continuous_attention_forward", options,
-       [=](KernelCall& c) {
+       [=, N = N](KernelCall& c) {
          const Reals z = c.output("z", queries), d = c.input("density", 2 * n, location_and_variance(n)),
                      v = c.input("values", functions);
          const CallBasis basis = make_basis(c, kind, N);
@@ -66,7 +66,7 @@ void add_continuous_attention(std::vector<KernelCase>& table, BasisKind kind, De
        },
        false});
   table.push_back({"continuous_attention_backward", options,
-                   [=](KernelCall& c) {
+                   [=, N = N](KernelCall& c) {
                      const Reals dd = c.output("ddensity", 2 * n), dv = c.output("dvalues", functions),
                                  dz = c.input("dz", queries), v = c.input("values", functions),
                                  d = c.input("density", 2 * n, location_and_variance(n));
