@@ -9,6 +9,10 @@ Variable layer_norm(const Variable& x, const Variable& z, const Variable& z_bias
   const int64_t cols = x.dim(-1), rows = cols ? x.numel() / cols : 0;
   check(!z.defined() || z.shape() == x.shape(), "[layer_norm] x {} and z {} differ", x.shape().str(),
         z.defined() ? z.shape().str() : "");
+  check(cols % 4 != 0 || dropout.first % 4 == 0,
+        "[layer_norm] with {} columns, a multiple of 4, dropout's first draw must be one, too: got {}; begin with a "
+        "row's",
+        cols, dropout.first);
   for (const Variable* v : {&gamma, &beta, &z_bias})
     check(v == &z_bias ? !v->defined() || v->shape() == Shape({cols}) : v->shape() == Shape({cols}),
           "[layer_norm] gamma, beta and z_bias must have shape ({})", cols);

@@ -22,6 +22,9 @@ Variable relative_attention(const Variable& q, const Variable& k, const Variable
         w.shape().str());
   check(r.shape() == Shape({K, C}), "[relative_attention] r must be ({}, {}), one row per distance: got {}", K, C,
         r.shape().str());
+  check(T * K == 0 || options.dropout.first % uint64_t(T * K) == 0,
+        "[relative_attention] dropout's first draw must begin a head, a multiple of {} × {}: got {}", T, K,
+        options.dropout.first);
   check(T <= K, "[relative_attention] {} queries need at least as many keys: got {}", T, K);
 
   const RelativeAttention s{.B = B,

@@ -113,6 +113,16 @@ __device__ inline unsigned philox_draw(const Stream& s, uint64_t i) {
   const unsigned k = unsigned(i % 4);
   return k == 0 ? four.x : k == 1 ? four.y : k == 2 ? four.z : four.w;
 }
+/// Draws i … i + 3: of two blocks, unless i is a block's first.
+__device__ inline uint4 philox_draws(const Stream& s, uint64_t i) {
+  const uint4 a = philox(s, i / 4);
+  const unsigned k = unsigned(i % 4);
+  if (k == 0) return a;
+  const uint4 b = philox(s, i / 4 + 1);
+  return k == 1   ? make_uint4(a.y, a.z, a.w, b.x)
+         : k == 2 ? make_uint4(a.z, a.w, b.x, b.y)
+                  : make_uint4(a.w, b.x, b.y, b.z);
+}
 /// The uniform in [0, 1) that a draw's bits stand for.
 __device__ inline float uniform_of(unsigned bits) { return float(bits >> 8) * (1.0f / 16777216.0f); }
 
@@ -122,7 +132,7 @@ __device__ inline float dropout_factor(const Dropout& d, unsigned bits) {
 }
 /// The same for element i of the tensor, drawing for it alone; 1 without dropout.
 __device__ inline float dropout_at(const Dropout& d, int64_t i) {
-  return d.p == 0 ? 1.0f : dropout_factor(d, philox_draw(d.stream, uint64_t(i)));
+  return d.p == 0 ? 1.0f : dropout_factor(d, philox_draw(d.stream, d.first + uint64_t(i)));
 }
 
 }  // namespace lem::LEM_DEVICE

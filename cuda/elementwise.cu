@@ -26,7 +26,7 @@ __device__ inline float4 load(const float* x, Four at) { return *reinterpret_cas
 __device__ inline float mask(const Dropout& d, One at) { return dropout_at(d, at.i); }
 __device__ inline float4 mask(const Dropout& d, Four at) {
   if (d.p == 0) return {1, 1, 1, 1};
-  const uint4 bits = philox(d.stream, uint64_t(at.i / 4));
+  const uint4 bits = philox_draws(d.stream, d.first + uint64_t(at.i));
   return {dropout_factor(d, bits.x), dropout_factor(d, bits.y), dropout_factor(d, bits.z), dropout_factor(d, bits.w)};
 }
 

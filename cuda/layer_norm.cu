@@ -20,6 +20,7 @@ __global__ void __launch_bounds__(kRowBlock)
                               int64_t rows, int cols) {
   const int64_t row = row_of_thread<kRow>(), start = row * cols;
   if (row >= rows) return;
+  dropout.first += uint64_t(start);
   const auto input = [&](int c, Floats<W>& v) {
     v = load<W>(x + start + c);
     if (!z) return;
@@ -28,7 +29,7 @@ __global__ void __launch_bounds__(kRowBlock)
       const Floats<W> b = load<W>(z_bias + c);
       for (int w = 0; w < W; ++w) u.v[w] += b.v[w];
     }
-    const Floats<W> mask = dropout_factors<W>(dropout, start + c);
+    const Floats<W> mask = dropout_factors<W>(dropout, c);
     for (int w = 0; w < W; ++w) v.v[w] += mask.v[w] * u.v[w];
   };
   const auto stored = [&](int c, Floats<W>& v) { v = load<W>(s + start + c); };
@@ -62,12 +63,15 @@ __global__ void __launch_bounds__(kRowBlock)
 // ---- with g = dy gamma, and means over the row:  ds = rstd ( g − mean(g) − x̂ mean(g x̂) ),  dx = ds,  dz = mask ds
 // ----
 
+// Left alone, the compiler stops at 80 registers a thread and spills where columns are taken one by one (W = 1): there
+// two blocks an SM leave it 128.
 template <int kRow, int W>
-__global__ void __launch_bounds__(kRowBlock)
+__global__ void __launch_bounds__(kRowBlock, W == 4 ? 3 : 2)
     layer_norm_backward_kernel(float* dx, float* dz, const float* dy, const float* s, const float* mean,
                                const float* rstd, const float* gamma, Dropout dropout, int64_t rows, int cols) {
   const int64_t row = row_of_thread<kRow>(), start = row * cols;
   if (row >= rows) return;
+  dropout.first += uint64_t(start);
   const float m = mean[row], r = rstd[row];
   const auto input = [&](int c, Floats<W>& g, Floats<W>& xhat) {
     g = load<W>(dy + start + c);
@@ -89,7 +93,7 @@ __global__ void __launch_bounds__(kRowBlock)
     for (int w = 0; w < W; ++w) g.v[w] = r * (g.v[w] - g_mean - xhat.v[w] * gx_mean);
     store(dx + start + c, g);
     if (!dz) return;
-    const Floats<W> mask = dropout_factors<W>(dropout, start + c);
+    const Floats<W> mask = dropout_factors<W>(dropout, c);
     for (int w = 0; w < W; ++w) g.v[w] *= mask.v[w];
     store(dz + start + c, g);
   };

@@ -25,7 +25,7 @@ struct Inputs {
 /// 16 columns each: score in; exp(score − largest), with dropout, out. Every thread of a row knows `largest`, the
 /// largest score so far, and `total`, Σ exp(score − largest). Returns what earlier sums have to be multiplied with.
 __device__ inline float online_softmax(float* scores, float& largest, float& total, const Dropout& dropout,
-                                       int64_t element) {
+                                       int64_t draw) {
   const int row = int(threadIdx.x) / 4, part = int(threadIdx.x) % 4 * kPart;
   float4* mine = reinterpret_cast<float4*>(scores + row * kScoreStride + part);
   float x[kPart];
@@ -49,7 +49,7 @@ __device__ inline float online_softmax(float* scores, float& largest, float& tot
   largest = m;
 
   if (dropout.p > 0) {
-    const unsigned keep = kept(dropout, element);
+    const unsigned keep = kept(dropout, draw);
     const float factor = 1 / (1 - dropout.p);
 #pragma unroll
     for (int n = 0; n < kPart; ++n) x[n] *= keep >> n & 1 ? factor : 0;
@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(float* out, float* ls
       }
     __syncthreads();
     const float shrink =
-        online_softmax(memory, largest, total, s.dropout, (int64_t(blockIdx.x) * s.T + i0 + row) * s.K + j0 + part);
+        online_softmax(memory, largest, total, s.dropout,
+                       int64_t(s.dropout.first) + (int64_t(blockIdx.x) * s.T + i0 + row) * s.K + j0 + part);
     if (part == 0) row_factor[row] = shrink;
     __syncthreads();
     const float shrink0 = row_factor[sum_row()], shrink1 = row_factor[sum_row() + 1];

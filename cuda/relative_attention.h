@@ -53,6 +53,7 @@ struct Shape {
   float scale;
   bool vector;  // all rows begin on 16 bytes and have whole float4s
   Dropout dropout;
+  int64_t head;  // the heads before dropout's first draw: in backward the draws' own sum would spill a register
 };
 
 /// The sizes of a call on these arrays; an Error where they are too large.
@@ -63,11 +64,11 @@ Shape shape_of(const RelativeAttention& s, const Arrays*... arrays) {
   check(s.T <= s.K && s.K <= kMaxK, "[relative_attention] wrong lengths: got T = {}, K = {}, expected T ≤ K ≤ {}", s.T,
         s.K, kMaxK);
   const bool aligned = ((reinterpret_cast<uintptr_t>(arrays) % 16 == 0) && ...);
-  return {int(s.B), int(s.T),
-          int(s.K), int(s.H),
-          int(s.D), int(std::min(s.window, s.K)),  // K keys back are all keys
-          s.scale,  aligned && s.D % 4 == 0,
-          s.dropout};
+  return {int(s.B),  int(s.T),
+          int(s.K),  int(s.H),
+          int(s.D),  int(std::min(s.window, s.K)),  // K keys back are all keys
+          s.scale,   aligned && s.D % 4 == 0,
+          s.dropout, int64_t(s.dropout.first) / std::max<int64_t>(1, s.T * s.K)};
 }
 
 /// Blocks of one head of one batch row each, times tiles of n rows.
@@ -96,14 +97,14 @@ struct Sight {
   __device__ bool sees(int i, int j) const { return i >= 0 && i < T && j >= begin(i) && j < end(i); }
 };
 
-// Bit c of the result: dropout keeps element `element` + c, c in [0, 16). Five Philox blocks cover them, wherever the
-// first one stands; elements before 0 belong to nobody.
-__device__ inline unsigned kept(const Dropout& d, int64_t element) {
-  const int shift = int(element & 3);
+// Bit c of the result: dropout keeps the element of draw `draw` + c, c in [0, 16). Five Philox blocks cover them,
+// wherever the first one stands; draws before the tensor's belong to nobody.
+__device__ inline unsigned kept(const Dropout& d, int64_t draw) {
+  const int shift = int(draw & 3);
   unsigned bits = 0;
 #pragma unroll 1
   for (int g = 0; g < kPart / 4 + 1; ++g) {
-    const uint4 four = philox(d.stream, uint64_t((element >> 2) + g));
+    const uint4 four = philox(d.stream, uint64_t((draw >> 2) + g));
     const unsigned keep = unsigned(uniform_of(four.x) >= d.p) | unsigned(uniform_of(four.y) >= d.p) << 1 |
                           unsigned(uniform_of(four.z) >= d.p) << 2 | unsigned(uniform_of(four.w) >= d.p) << 3;
     bits |= keep << (4 * g) >> shift;

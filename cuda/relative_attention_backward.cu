@@ -82,7 +82,7 @@ __device__ inline void score_gradients(Scores& weights, Scores& gradients, const
     shared.keep[threadIdx.x] =
         i < 0 || i >= s.T
             ? 0
-            : kept(s.dropout, (int64_t(blockIdx.x) * s.T + i) * s.K + pairs.key(i, int(threadIdx.x) % 4 * kPart));
+            : kept(s.dropout, ((s.head + blockIdx.x) * s.T + i) * s.K + pairs.key(i, int(threadIdx.x) % 4 * kPart));
   }
   const At at = pairs.at();
   const Bias with_u{shared.biases, s.scale}, with_w{shared.biases + kD, s.scale};

@@ -67,12 +67,12 @@ __device__ inline void store(float* p, const Floats<W>& x) {
   else
     *p = x.v[0];
 }
-/// What dropout multiplies elements i … i + W − 1 of the tensor with; i is a multiple of W.
+/// What dropout multiplies elements i … i + W − 1 with; the first draw and i are multiples of W.
 template <int W>
 __device__ inline Floats<W> dropout_factors(const Dropout& d, int64_t i) {
   if constexpr (W == 4) {
     if (d.p == 0) return {{1, 1, 1, 1}};
-    const uint4 bits = philox(d.stream, uint64_t(i / 4));
+    const uint4 bits = philox(d.stream, (d.first + uint64_t(i)) / 4);
     return {
         {dropout_factor(d, bits.x), dropout_factor(d, bits.y), dropout_factor(d, bits.z), dropout_factor(d, bits.w)}};
   } else {

@@ -46,16 +46,15 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   check(T > 0 && int64_t(batch.tokens.size()) == B * n && int64_t(batch.targets.size()) == B * n,
         "[documents] a batch of {} × {} needs as many tokens and targets: got {} and {}, segments of {}", B, n,
         batch.tokens.size(), batch.targets.size(), T);
-  check(int64_t(batch.numbers.size()) == B, "[documents] {} documents need a number each: got {}", B,
-        batch.numbers.size());
-  Pass same_weights = pass;  // from the first segment to the last
-  same_weights.weights = new_weights_number();
+  Pass own = pass;
+  own.weights = new_weights_number();  // the same from the first segment to the last
+  own.first = batch.first;
   State fresh;
   if (state == nullptr) {
     fresh = model.new_state(B), state = &fresh;
     std::vector<Random> documents;
     if (pass.random != nullptr) {
-      for (uint64_t number : batch.numbers) documents.push_back(pass.random->child(number));
+      for (int64_t b = 0; b < B; ++b) documents.push_back(pass.random->child(batch.first + uint64_t(b)));
       fresh.draw_from(documents);
     }
   }
@@ -70,7 +69,7 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
     const Tokens tokens = Tokens::from(columns(batch.tokens, B, n, begin, end - begin), {B, end - begin}, device);
     std::optional<NoGrad> no_grad;
     if (!learn || outputs == 0) no_grad.emplace();
-    const TransformerXL::Output out = model.forward(tokens, *state, same_weights, outputs);
+    const TransformerXL::Output out = model.forward(tokens, *state, own, outputs);
     if (outputs == 0) continue;
 
     std::vector<int32_t> targets = columns(batch.targets, B, n, end - outputs, outputs);

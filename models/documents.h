@@ -12,9 +12,9 @@ namespace lem {
 /// B documents of n tokens, one a row.
 struct DocumentBatch {
   int64_t B = 0, n = 0;
-  std::vector<uint64_t> numbers;  // (B): each document's own among all that the run reads
-  std::vector<int32_t> tokens;    // (B, n)
-  std::vector<int32_t> targets;   // (B, n): what the model should say at each token; < 0: not scored
+  uint64_t first = 0;            // the number of row 0's document among all that the run reads; the other rows' follow
+  std::vector<int32_t> tokens;   // (B, n)
+  std::vector<int32_t> targets;  // (B, n): what the model should say at each token; < 0: not scored
 };
 
 /// What came of a batch. Numbers stay on the device until they are asked for.
@@ -42,7 +42,8 @@ class BatchResult {
 /// Reads the batch in segments of T tokens. With `learn`, adds to the parameters' gradients those of
 ///   loss = Σ cross entropy / scored tokens of the batch + lambda_kl Σ_segments KL,
 /// one backward per segment that holds targets. `state`, if given, is used and moved on; else a new one, in which
-/// document number i draws from pass.random->child(i): however a run is cut into batches, it draws the same.
+/// document number i draws from pass.random->child(i). Dropout takes the next streams of pass.random, and of these each
+/// document the draws of its own number. So however documents are cut into batches, they draw the same.
 BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
                            double lambda_kl, State* state = nullptr);
 

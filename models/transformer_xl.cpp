@@ -112,7 +112,7 @@ TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state,
   check(outputs >= 0 && outputs <= T, "[model] {} outputs asked of a segment of {}", outputs, T);
   Output output;
   State next = state;  // shares its tensors, none of which is written to: an Error midway leaves the caller's as it was
-  Variable x = dropout(embedding_(tokens), pass.dropout(options_.dropout));
+  Variable x = dropout(embedding_(tokens), pass.dropout(options_.dropout, T * options_.width));
   for (int l = 0; l <= last; ++l) {
     const NameScope scope(layer_name(l));
     x = layer(l, x, next, pass, l == last ? outputs : T, output);
@@ -120,7 +120,7 @@ TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state,
   for (int64_t& n : next.valid) n += T;
   if (outputs > 0) {
     if (options_.pre_norm) x = final_norm_(x);
-    x = dropout(x, pass.dropout(options_.dropout));
+    x = dropout(x, pass.dropout(options_.dropout, outputs * options_.width));
     output.logits = bias_act(linear(x, head_weight_, options_.tie_embedding), head_bias_, Activation::identity);
   }
   state = std::move(next);
@@ -147,7 +147,7 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
       left = leave(l, memory, slice_time(memory.recent, 0, n - kept), newcomers);
     }
   }
-  const int64_t S = stm.defined() ? stm.dim(1) : 0;
+  const int64_t S = stm.defined() ? stm.dim(1) : 0, K = S + x.dim(1);
   memory.recent = concat_time(stm, x.value());
   KeysAndValues kept = std::exchange(memory.kept, {});
   if (kept.weights != pass.weights) kept = {.k = {}, .v = {}, .weights = pass.weights};
@@ -158,10 +158,11 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
   const Variable q = layer.attention.queries(h);
   Variable a;
   if (Tq > 0) {
-    const RelativeAttentionOptions options{.window = options_.same_length ? options_.stm : 0,
-                                           .first_key = first_keys(state, S),
-                                           .dropout = pass.dropout(options_.attention_dropout)};
-    a = layer.attention.attend(last_steps(q, Tq), h_stm, h, positions(S + x.dim(1)), layer.u, layer.w, options, kept);
+    const RelativeAttentionOptions options{
+        .window = options_.same_length ? options_.stm : 0,
+        .first_key = first_keys(state, S),
+        .dropout = pass.dropout(options_.attention_dropout, options_.heads * Tq * K)};
+    a = layer.attention.attend(last_steps(q, Tq), h_stm, h, positions(K), layer.u, layer.w, options, kept);
     if (pass.weights != 0) memory.kept = kept;
   }
   const Variable z = attention_output(l, memory, left, a, q, output);
@@ -169,8 +170,9 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
 
   const Variable x_q = last_steps(x, Tq);
   // Named, because streams of random numbers are handed out in the order of these lines.
-  const Dropout drop_z = pass.dropout(options_.dropout), drop_inner = pass.dropout(options_.dropout);
-  const Dropout drop_f = pass.dropout(options_.dropout);
+  const Dropout drop_z = pass.dropout(options_.dropout, Tq * options_.width);
+  const Dropout drop_inner = pass.dropout(options_.dropout, Tq * options_.ff);
+  const Dropout drop_f = pass.dropout(options_.dropout, Tq * options_.width);
   if (!options_.pre_norm) {
     const Variable y = layer.norm1(x_q, z, {}, drop_z);
     return layer.norm2(y, layer.ff(y, drop_inner), layer.ff.b2, drop_f);

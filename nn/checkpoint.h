@@ -5,7 +5,7 @@
 //   optimizer.m.<parameter>, .v.…   Adam's moments
 //   state.…                         memory states, where a run carries them (models/state.h)
 //   metadata "format"               kCheckpointFormat
-//   metadata "config", "progress"   JSON: the full configuration; the step, random streams, place in the data, …
+//   metadata "config", "progress"   JSON: the full configuration; the step, place in the data, …
 //
 // Files appear whole or not at all (data/safetensors.h): a kill or a full disk leaves the previous checkpoint as it
 // was.

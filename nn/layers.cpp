@@ -11,12 +11,12 @@ uint64_t new_weights_number() {
   return ++last;
 }
 
-Dropout Pass::dropout(double p) const {
+Dropout Pass::dropout(double p, int64_t size) const {
   if (!training || p == 0) return {};
   check(random != nullptr,
         "[dropout] a training pass of rate {} needs random numbers: got none; set Pass::random, or training = false",
         p);
-  return {real(p), random->stream()};
+  return {real(p), random->stream(), first * uint64_t(size)};
 }
 
 Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,

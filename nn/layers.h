@@ -15,9 +15,12 @@ struct Pass {
   /// A number for the weights as they are (new_weights_number). Keys and values that a state keeps of its last segment
   /// serve again in a pass of the same number; 0: none are kept.
   uint64_t weights = 0;
+  /// The number of the batch's first row among all that the run reads; the others follow. Rows drop by their numbers,
+  /// in whatever batches they come.
+  uint64_t first = 0;
 
-  /// Dropout of rate p: none in evaluation.
-  Dropout dropout(double p) const;
+  /// Dropout of rate p: none in evaluation. `size`: elements a row.
+  Dropout dropout(double p, int64_t size) const;
 };
 
 /// For Pass::weights: a number that no other weights have had.

@@ -70,14 +70,13 @@ SortingData sorting_data(const SortOptions& o, Split split) {
 }
 
 DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t count) {
-  DocumentBatch batch{.B = count, .n = 0, .numbers = {}, .tokens = {}, .targets = {}};
+  DocumentBatch batch{.B = count, .n = 0, .first = uint64_t(first), .tokens = {}, .targets = {}};
   for (int64_t i = first; i < first + count; ++i) {
     const SortingSample sample = data.sample(i);
     const std::vector<int32_t> input = model_input(sample), targets = model_targets(sample);
     batch.tokens.insert(batch.tokens.end(), input.begin(), input.end());
     batch.targets.insert(batch.targets.end(), targets.begin(), targets.end());
     batch.n = int64_t(input.size());
-    batch.numbers.push_back(uint64_t(i));
   }
   return batch;
 }

@@ -39,7 +39,6 @@ class Trainer {
         schedule_(schedule(o)),
         data_(sorting_data(o, Split::train)) {
     tape().detect_anomaly = o.detect_anomaly;
-    random_ = {uint64_t(o.seed), uint64_t(1) << 32};  // behind the streams that the initial weights were drawn from
   }
 
   struct Step {
@@ -67,7 +66,6 @@ class Trainer {
   /// A step whose figures are still on the device, and what it takes to take it again.
   struct Unread {
     int64_t steps_before, first_sample;
-    Random random_before;
     BatchResult result;
     Tensor grad_squares;
   };
@@ -80,20 +78,20 @@ class Trainer {
   Schedule schedule_;
   SortingData data_;
   int64_t next_sample_ = 0;
-  Random random_;
   std::vector<Unread> unread_;
 };
 
 BatchResult Trainer::gradients(const DocumentBatch& batch) {
   net_.parameters.zero_grad();
-  return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random_}, true, o_.lambda_kl);
+  // Behind the streams that the initial weights were drawn from; the same in each step, as no two read the same sample.
+  Random random{uint64_t(o_.seed), uint64_t(1) << 32};
+  return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random}, true, o_.lambda_kl);
 }
 
 void Trainer::step() {
-  const Random random_before = random_;
   BatchResult result = gradients(sorting_batch(data_, next_sample_, o_.batch));
   adam_.step(schedule_.at(steps_done));  // does nothing if a gradient is not finite
-  unread_.push_back({steps_done++, next_sample_, random_before, std::move(result), adam_.grad_squares()});
+  unread_.push_back({steps_done++, next_sample_, std::move(result), adam_.grad_squares()});
   next_sample_ += o_.batch;
 }
 
@@ -120,7 +118,6 @@ void Trainer::explain_nonfinite(const Unread& step, double loss) {
   for (const bool watched : {false, true}) {
     tape().clear();
     tape().detect_anomaly = watched;
-    random_ = step.random_before;
     try {
       gradients(batch);
     } catch (const Error& anomaly) {
@@ -149,7 +146,6 @@ void Trainer::save(const std::string& name) const {
                                {"validated", validated},
                                {"next_sample", next_sample_},
                                {"data", data_.identity()},
-                               {"random", {{"seed", random_.seed}, {"next", random_.next}}},
                                {"best_accuracy", best_accuracy},
                                {"seconds", seconds},
                                {"changes", changes}});
@@ -162,7 +158,6 @@ void Trainer::restore(const Checkpoint& checkpoint, Start start) {
   try {
     const nlohmann::json& p = checkpoint.progress;
     steps_done = p.at("step"), validated = p.at("validated"), next_sample_ = p.at("next_sample");
-    random_ = {p.at("random").at("seed"), p.at("random").at("next")};
     best_accuracy = p.at("best_accuracy"), seconds = p.at("seconds");
     data = p.at("data"), changes = p.at("changes");
   } catch (const nlohmann::json::exception& e) {

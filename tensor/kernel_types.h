@@ -22,10 +22,11 @@ struct Gemm {
 
 enum class Activation { identity, relu, gelu };
 
-/// Dropout of rate p with the mask drawn from `stream`, element i of the tensor from draw i. p = 0: none.
+/// Dropout of rate p with the mask drawn from `stream`, element i of the tensor from draw first + i. p = 0: none.
 struct Dropout {
   real p = 0;
   Stream stream{};
+  uint64_t first = 0;
 };
 
 /// Sizes and options of relative attention. Queries are the last T of the K positions that keys cover, so query i
@@ -34,7 +35,7 @@ struct RelativeAttention {
   int64_t B, T, K, H, D;
   int64_t window = 0;  // > 0: only the last `window` of the keys a query may see (Transformer-XL's same_length)
   real scale = 1;      // 1 / √D
-  Dropout dropout{};   // of the probabilities; element ((b·H + h)·T + i)·K + j
+  Dropout dropout{};   // of the probabilities; element ((b·H + h)·T + i)·K + j; its first draw begins a head
 };
 
 enum class BasisKind { gaussian, power, sine, cosine, rectangle };

@@ -41,7 +41,8 @@ KERNEL(cross_entropy_backward, real* dlogits, const real* dloss, real scale, con
 
 // ---- layer normalisation (tensor/cpu/layer_norm.cpp) -------------------------------------------------------------------
 // s = x + dropout(z + z_bias), y = (s − mean) · rstd · gamma + beta over the last axis. z null: s = x; z_bias (cols) may be null.
-// y, s, x, z: (rows, cols); mean, rstd: (rows); gamma, beta: (cols). s may be the same memory as x where z is null.
+// y, s, x, z: (rows, cols); mean, rstd: (rows); gamma, beta: (cols). s may be the same memory as x where z is null. Where cols is a multiple of
+// 4, dropout.first must be one, too.
 KERNEL(layer_norm_forward, real* y, real* s, real* mean, real* rstd, const real* x, const real* z, const real* z_bias, const real* gamma, const real* beta, real eps, Dropout dropout, int64_t rows, int64_t cols)
 // dx =, dz = (null where z was), dz_bias +=, dgamma +=, dbeta += (null allowed).
 KERNEL(layer_norm_backward, real* dx, real* dz, real* dz_bias, real* dgamma, real* dbeta, const real* dy, const real* s, const real* mean, const real* rstd, const real* gamma, Dropout dropout, int64_t rows, int64_t cols)

@@ -39,15 +39,16 @@ TEST_CASE("a test's figures do not depend on its batch", "[model][sticky]") {
   CHECK(std::abs(evaluate(*net.model, o, data, 32, "test").loss - one.loss) > 1e-3);
 }
 
-TEST_CASE("a training step's draws do not depend on how its batch is shared out", "[model][sticky]") {
-  const SortOptions o = small();
+TEST_CASE("a training step draws the same however its batch is shared out", "[model][sticky]") {
+  SortOptions o = small();
+  o.symbols = 6, o.dropout = .2, o.attention_dropout = .1;  // rows of no multiple of 4 draws, too
   SortModel net(o);
   const SortingData data = sorting_data(o, Split::train);
   // Σ of the losses of samples 8 … 15, read `count` at a time.
   const auto run = [&](int64_t count) {
-    Random random{1, 0};
     double loss = 0;
     for (int64_t first = 8; first < 16; first += count) {
+      Random random{1, 0};
       const BatchResult r =
           read_documents(*net.model, sorting_batch(data, first, count), o.segment, {true, &random}, false, 0);
       loss += r.loss() * double(r.scored());

@@ -14,13 +14,15 @@ TEST_CASE("dropout masks are the same on every device", "[device]") {
   constexpr int64_t rows = 33, cols = 1000;
   for (Device device : devices())
     for (const Stream& stream : kStreams)
-      for (real p : {real(0.1), real(0.5)}) {
+      for (const auto& [p, first] :
+           {std::pair{real(0.1), uint64_t(0)}, {real(0.5), uint64_t(6)}, {real(0.5), (uint64_t(1) << 40) + 3}}) {
         const Tensor x = full({rows, cols}, 1, device), y(x.shape(), device);
-        on(device).bias_act_forward(y.data(), x.data(), nullptr, Activation::identity, {p, stream}, rows, cols);
+        on(device).bias_act_forward(y.data(), x.data(), nullptr, Activation::identity, {p, stream, first}, rows, cols);
         const std::vector<real> got = y.to_vector();
         int64_t wrong = 0;
-        for (size_t i = 0; i < got.size(); ++i) wrong += (got[i] != 0) != (stream.uniform(i) >= double(p));
-        INFO(name(device) << ", seed " << stream.seed << ", stream " << stream.stream << ", p = " << p);
+        for (size_t i = 0; i < got.size(); ++i) wrong += (got[i] != 0) != (stream.uniform(first + i) >= double(p));
+        INFO(name(device) << ", seed " << stream.seed << ", stream " << stream.stream << ", p = " << p
+                          << ", first draw " << first);
         CHECK(wrong == 0);
       }
 }

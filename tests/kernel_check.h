@@ -121,7 +121,7 @@ void add_continuous_kernels(std::vector<KernelCase>& table);   // kernel_table_c
 
 /// The keep factor of dropout for element i: 0 or 1 / (1 − p).
 inline double mask(const Dropout& d, int64_t i) {
-  return d.p == 0 ? 1 : d.stream.uniform(uint64_t(i)) >= double(d.p) ? 1 / (1 - double(d.p)) : 0;
+  return d.p == 0 ? 1 : d.stream.uniform(d.first + uint64_t(i)) >= double(d.p) ? 1 / (1 - double(d.p)) : 0;
 }
 
 }  // namespace lem::test

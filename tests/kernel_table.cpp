@@ -26,7 +26,7 @@ double slope(double v, Activation act) {
 }
 
 void add_bias_act(std::vector<KernelCase>& table, int64_t rows, int64_t cols, Activation act, real p, bool with_bias) {
-  const Dropout d{p, {81, 82}};
+  const Dropout d{p, {81, 82}, (uint64_t(1) << 33) + uint64_t(rows)};
   const std::string options =
       fmt::format("{}x{}, activation {}, p = {}{}", rows, cols, int(act), p, with_bias ? ", bias" : "");
   table.push_back(

@@ -43,7 +43,8 @@ void run_attention(KernelCall& c, const RelativeAttention& s, const std::vector<
 
 /// first_key: (B) or empty
 void add_attention(std::vector<KernelCase>& table, RelativeAttention s, const std::vector<int32_t>& first_key = {}) {
-  s.scale = real(1 / std::sqrt(double(s.D))), s.dropout.stream = {101, 102};
+  s.scale = real(1 / std::sqrt(double(s.D))), s.dropout.stream = {101, 102},
+  s.dropout.first = uint64_t(1000003 * s.T * s.K);
   table.push_back({"relative_attention_forward",
                    fmt::format("B {}, T {}, K {}, H {}, D {}, window {}, p = {}{}", s.B, s.T, s.K, s.H, s.D, s.window,
                                s.dropout.p, first_key.empty() ? "" : ", first_key"),

@@ -104,7 +104,7 @@ struct Norm {
   int64_t rows, cols;
   bool with_z, with_bias;
   real p;
-  Dropout dropout() const { return {p, {91, 92}}; }
+  Dropout dropout() const { return {p, {91, 92}, (uint64_t(1) << 33) + uint64_t(cols)}; }
   std::string text() const {
     return fmt::format("{}x{}{}{}, p = {}", rows, cols, with_z ? ", z" : "", with_bias ? ", bias" : "", p);
   }

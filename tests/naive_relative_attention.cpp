@@ -43,8 +43,8 @@ struct Head {
   double mask(int64_t i, int64_t j) const {
     const double p = x.s.dropout.p;
     if (p == 0) return 1;
-    const auto element = uint64_t(((b * x.s.H + h) * x.s.T + i) * x.s.K + j);
-    return x.s.dropout.stream.uniform(element) >= p ? 1 / (1 - p) : 0;
+    const uint64_t draw = x.s.dropout.first + uint64_t(((b * x.s.H + h) * x.s.T + i) * x.s.K + j);
+    return x.s.dropout.stream.uniform(draw) >= p ? 1 / (1 - p) : 0;
   }
 
   /// p (K): the softmax of query i's scores, 0 for keys that it does not see; returns log Σ exp(score).

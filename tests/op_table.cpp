@@ -85,7 +85,7 @@ void add_elementwise_ops(std::vector<OpCase>& table) {
   for (const auto& [act, name] : activations)
     for (const Shape& s : {Shape{1, 1}, {3, 31}, {257, 3}, {2, 3, 33}, {2, 1031}, {0, 5}})
       for (real p : {real(0), real(0.3)}) {
-        const Dropout d{p, {5, 6}};
+        const Dropout d{p, {5, 6}, 7};
         const std::string options = fmt::format("{}{}", name, p > 0 ? ", dropout" : "");
         table.push_back({"bias_act", options, {{"x", s, off_zero}}, [act = act, d](const Arguments& x) {
                            return bias_act(x[0], {}, act, d);

@@ -131,17 +131,32 @@ TEST_CASE("at the ends dropout keeps everything, or nothing", "[random]") {
 }
 
 TEST_CASE("the mask depends on seed, stream and place alone", "[random]") {
-  const Tensor ones = full({4, 1000}, 1, Device::cpu);
   const auto mask = [&](const Shape& shape, const Dropout& d) {
-    return dropout(ones.reshape(shape), d).value().to_vector();
+    return dropout(full(shape, 1, Device::cpu), d).value().to_vector();
   };
   const std::vector<real> m = mask({4, 1000}, with_rate(0.3));
   CHECK(m == mask({4, 1000}, with_rate(0.3)));
   CHECK(m == mask({4000}, with_rate(0.3)));
   CHECK(m == mask({1000, 4}, with_rate(0.3)));
+  for (int64_t rows : {1, 2, 3}) {  // later rows of a batch are the first of another
+    const Dropout later{real(0.3), {7, 8}, uint64_t(1000 * (4 - rows))};
+    CHECK(mask({rows, 1000}, later) == std::vector<real>(m.end() - 1000 * rows, m.end()));
+  }
   CHECK(m != mask({4, 1000}, {real(0.3), {7, 9}}));
   CHECK(m != mask({4, 1000}, {real(0.3), {8, 8}}));
   for (size_t i = 0; i < m.size(); ++i) REQUIRE((m[i] != 0) == (with_rate(0.3).stream.uniform(i) >= double(real(0.3))));
+}
+
+TEST_CASE("a first draw that no whole rows lie before is refused", "[random]") {
+  const Variable x = full({2, 8}, 1, Device::cpu), gamma = full({8}, 1, Device::cpu);
+  CHECK_NOTHROW(layer_norm(x, x, {}, gamma, gamma, {real(.1), {1, 2}, 16}));
+  CHECK_THROWS_WITH(layer_norm(x, x, {}, gamma, gamma, {real(.1), {1, 2}, 6}),
+                    Catch::Contains("[layer_norm]") && Catch::Contains("got 6"));
+  const Variable q = full({1, 3, 4}, 1, Device::cpu), r = full({3, 4}, 1, Device::cpu),
+                 u = full({2, 2}, 1, Device::cpu);
+  CHECK_NOTHROW(relative_attention(q, q, q, r, u, u, {.first_key = {}, .dropout = {real(.1), {1, 2}, 18}}));
+  CHECK_THROWS_WITH(relative_attention(q, q, q, r, u, u, {.first_key = {}, .dropout = {real(.1), {1, 2}, 12}}),
+                    Catch::Contains("[relative_attention]") && Catch::Contains("3 × 3: got 12"));
 }
 
 TEST_CASE("backward drops what forward dropped", "[random]") {

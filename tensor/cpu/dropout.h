@@ -1,5 +1,5 @@
-// Dropout masks, drawn and never stored: element i keeps its value, times 1 / (1 − p), where draw i of the stream is ≥
-// p.
+// Dropout masks, drawn and never stored: element i keeps its value, times 1 / (1 − p), where draw first + i of the
+// stream is ≥ p.
 #pragma once
 
 #include <cmath>
@@ -17,9 +17,10 @@ inline void dropout_mask(real* mask, const Dropout& dropout, int64_t begin, int6
   // uniform ≥ p, as integers: the uniform is 24 random bits over 2^24.
   const uint32_t threshold = uint32_t(std::ceil(double(dropout.p) * 16777216.0));
   const real keep = real(1) / (1 - dropout.p);
-  const int64_t before = begin % 4;  // draws of the first block that belong to elements before `begin`
+  const uint64_t draw = dropout.first + uint64_t(begin);
+  const int64_t before = int64_t(draw % 4);  // draws of the first block that belong to elements before `begin`
   uint32_t bits[kMaskChunk + 4 + kPhiloxDraws];
-  philox_draws(bits, dropout.stream, uint64_t(begin / 4), before + n);
+  philox_draws(bits, dropout.stream, draw / 4, before + n);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) mask[i] = (bits[before + i] >> 8) >= threshold ? keep : real(0);
 }
