@@ -81,7 +81,8 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
       if (!record.contains("loss")) continue;
       for (auto [curve, key] : {std::pair{&l, "loss"}, std::pair{&a, "accuracy"}}) {
         curve->x.push_back(record["step"]);
-        curve->y.push_back(record[key].is_number() ? record[key].get<double>() : std::nan(""));
+        const auto value = record.find(key);  // null where it was not finite
+        curve->y.push_back(value != record.end() && value->is_number() ? value->get<double>() : std::nan(""));
       }
     }
     loss.curves.push_back(std::move(l)), accuracy.curves.push_back(std::move(a));

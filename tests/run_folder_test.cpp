@@ -90,6 +90,13 @@ TEST_CASE("compare writes where it is told, and the same command goes on with wh
   CHECK(std::filesystem::exists(root + "/curves.svg"));
   std::filesystem::remove(root + "/curves.svg");
   CHECK(contents(root) == before);
+
+  // A record that lacks a value is a gap in its curve.
+  const std::string metrics = root + "/infinity/metrics.jsonl";
+  test::write_whole(metrics, "{\"step\": 0, \"loss\": 1}\n" + read_whole(metrics));
+  const Ended gap = run(quick("compare", root, {"--steps", "600"}), scratch);
+  CAPTURE(gap.output);
+  CHECK(gap.code == 0);
 }
 
 TEST_CASE("two programs are never at work in one folder", "[run-folder]") {
