@@ -11,8 +11,7 @@ namespace lem {
 Variable head_scores(const Variable& q, const Variable& k, int64_t heads) {
   check(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
             q.dim(2) % heads == 0,
-        "[head_scores] q (B, T, H·D) and k (B, P, H·D) do not fit, H = {}: got {} and {}", heads, q.shape().str(),
-        k.shape().str());
+        "[head_scores] q (B, T, H·D) and k (B, P, H·D) do not fit, H = {}: got {} and {}", heads, q.shape(), k.shape());
   const int64_t B = q.dim(0), T = q.dim(1), P = k.dim(1), D = q.dim(2) / heads;
   const real scale = real(1 / std::sqrt(double(D)));
   Variable s = result("head_scores", {P, B, heads, T}, {&q, &k});
@@ -30,7 +29,7 @@ Variable head_scores(const Variable& q, const Variable& k, int64_t heads) {
 // ---- (μ, σ²) --------------------------------------------------------------------------------------------------------
 
 Variable density(const Variable& s, real sigma2_min) {
-  check(s.dim(0) == 2, "[density] scores must be (2, …), of μ and of σ²: got {}", s.shape().str());
+  check(s.dim(0) == 2, "[density] scores must be (2, …), of μ and of σ²: got {}", s.shape());
   const int64_t n = s.numel() / 2;
   Variable y = result("density", s.shape(), {&s});
   on(y.device()).density_forward(y.data(), s.data(), sigma2_min, n);
@@ -88,8 +87,8 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
                         real sigma2_min) {
   check(q.shape().rank() == 3 && keys.shape().rank() == 3 && q.dim(0) == keys.dim(0) && q.dim(2) == keys.dim(2) &&
             keys.dim(1) == basis.N(),
-        "[moment_density] q (B, T, C) and keys (B, N, C) do not fit, N = {}: got {} and {}", basis.N(), q.shape().str(),
-        keys.shape().str());
+        "[moment_density] q (B, T, C) and keys (B, N, C) do not fit, N = {}: got {} and {}", basis.N(), q.shape(),
+        keys.shape());
   check(basis.kind == BasisKind::gaussian,
         "[moment_density] moments are those of Gaussians: use the gaussian basis or affine parameters");
   const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), N = keys.dim(1);
@@ -130,7 +129,7 @@ Variable continuous_attention(const Variable& density, const Variable& values, c
   check(density.shape().rank() == 4 && density.dim(0) == 2 && values.shape().rank() == 3 &&
             values.dim(0) == density.dim(1) && values.dim(1) == basis.N() && values.dim(2) % density.dim(2) == 0,
         "[continuous_attention] density (2, B, H, T) and values (B, N, H·D) do not fit, N = {}: got {} and {}",
-        basis.N(), density.shape().str(), values.shape().str());
+        basis.N(), density.shape(), values.shape());
   const int64_t B = density.dim(1), H = density.dim(2), T = density.dim(3), C = values.dim(2);
   const ContinuousAttention s{.B = B, .T = T, .H = H, .D = C / H, .density = kind};
   const Variable centres(basis.a);
@@ -154,7 +153,7 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
   check(q.shape().rank() == 3 && keys.shape() == values.shape() && keys.dim(0) == q.dim(0) && keys.dim(2) == q.dim(2) &&
             keys.dim(1) == log_weights.numel(),
         "[gibbs_attention] q (B, T, C), keys and values (B, G, C) do not fit, G = {}: got {}, {}, {}",
-        log_weights.numel(), q.shape().str(), keys.shape().str(), values.shape().str());
+        log_weights.numel(), q.shape(), keys.shape(), values.shape());
   const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), G = keys.dim(1), D = C / heads;
   const HeadSoftmax attention{T, G, heads, D};
   const Gemm read{.m = T,
@@ -208,7 +207,7 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
 
 Variable kl_to_prior(const Variable& density, real sigma0, real mu0) {
   check(density.shape().rank() == 4 && density.dim(0) == 2, "[kl] density must be (2, B, H, T): got {}",
-        density.shape().str());
+        density.shape());
   const int64_t B = density.dim(1), n = density.dim(2) * density.dim(3);
   const bool has_mu0 = !std::isnan(mu0);
   Variable kl = result("kl", {B}, {&density});

@@ -4,7 +4,7 @@
 namespace lem {
 
 Variable add(const Variable& a, const Variable& b) {
-  check(a.shape() == b.shape(), "[add] shapes differ: got {} and {}", a.shape().str(), b.shape().str());
+  check(a.shape() == b.shape(), "[add] shapes differ: got {} and {}", a.shape(), b.shape());
   Variable y = result("add", a.shape(), {&a, &b});
   on(y.device()).add(y.data(), a.data(), b.data(), y.numel());
   return tape().record("add", y, [ga = a.slot(), gb = b.slot()](const Tensor& dy) {
@@ -25,7 +25,7 @@ Variable scale(const Variable& x, real a) {
 
 // y = x σ(g)
 Variable sigmoid_gate(const Variable& x, const Variable& g) {
-  check(x.shape() == g.shape(), "[sigmoid_gate] shapes differ: got {} and {}", x.shape().str(), g.shape().str());
+  check(x.shape() == g.shape(), "[sigmoid_gate] shapes differ: got {} and {}", x.shape(), g.shape());
   Variable y = result("sigmoid_gate", x.shape(), {&x, &g});
   on(y.device()).sigmoid_gate_forward(y.data(), x.data(), g.data(), y.numel());
   return tape().record(
@@ -41,8 +41,8 @@ Variable sigmoid_gate(const Variable& x, const Variable& g) {
 // y = dropout(act(x + bias)). Keeps x, not y; the dropout mask is drawn again.
 Variable bias_act(const Variable& x, const Variable& bias, Activation act, Dropout dropout) {
   const int64_t cols = x.dim(-1), rows = cols ? x.numel() / cols : 0;
-  check(!bias.defined() || bias.shape() == Shape({cols}), "[bias_act] bias {} does not fit x {}",
-        bias.defined() ? bias.shape().str() : "", x.shape().str());
+  check(!bias.defined() || bias.shape() == Shape({cols}), "[bias_act] bias {} does not fit x {}", bias.shape(),
+        x.shape());
   Variable y = result("bias_act", x.shape(), {&x, &bias});
   on(y.device()).bias_act_forward(y.data(), x.data(), bias.data(), act, dropout, rows, cols);
   return tape().record(
@@ -55,8 +55,7 @@ Variable bias_act(const Variable& x, const Variable& bias, Activation act, Dropo
 }
 
 Variable weighted_sum(const Variable& x, const Tensor& weights) {
-  check(weights.shape() == x.shape(), "[weighted_sum] weights {} do not fit x {}", weights.shape().str(),
-        x.shape().str());
+  check(weights.shape() == x.shape(), "[weighted_sum] weights {} do not fit x {}", weights.shape(), x.shape());
   const Variable constant(weights);
   Variable y = result("weighted_sum", {1}, {&x, &constant});
   on(y.device())
@@ -79,7 +78,7 @@ Variable reshape(const Variable& x, const Shape& shape) {
 }
 
 Variable last_steps(const Variable& x, int64_t n) {
-  check(x.shape().rank() == 3 && 0 <= n && n <= x.dim(1), "[last_steps] {} steps are not in x {}", n, x.shape().str());
+  check(x.shape().rank() == 3 && 0 <= n && n <= x.dim(1), "[last_steps] {} steps are not in x {}", n, x.shape());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   if (n == T) return x;
   Variable y = result("last_steps", {B, n, C}, {&x});

@@ -3,14 +3,11 @@
 namespace lem {
 
 Variable embedding(const Tokens& tokens, const Variable& table, real scale) {
-  check(table.shape().rank() == 2, "[embedding] table must be (V, C): got {}", table.shape().str());
+  check(table.shape().rank() == 2, "[embedding] table must be (V, C): got {}", table.shape());
   check(tokens.device() == table.device(), "[embedding] tokens are on {}, the table on {}", name(tokens.device()),
         name(table.device()));
   const int64_t n = tokens.numel(), V = table.dim(0), C = table.dim(1);
-  if (tokens.device() == Device::cpu)
-    for (int64_t i = 0; i < n; ++i)
-      check(tokens.data()[i] >= 0 && tokens.data()[i] < V,
-            "[embedding] token {} at position {} is outside the vocabulary of {}", tokens.data()[i], i, V);
+  check_tokens("embedding", "token", tokens, V, true);
   std::vector<int64_t> sizes = tokens.shape().vector();
   sizes.push_back(C);
   Variable y = result("embedding", Shape(sizes), {&table});

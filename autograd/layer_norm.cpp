@@ -7,8 +7,7 @@ Variable layer_norm(const Variable& x, const Variable& z, const Variable& z_bias
                     const Variable& beta, Dropout dropout) {
   constexpr real kEps = real(1e-5);
   const int64_t cols = x.dim(-1), rows = cols ? x.numel() / cols : 0;
-  check(!z.defined() || z.shape() == x.shape(), "[layer_norm] x {} and z {} differ", x.shape().str(),
-        z.defined() ? z.shape().str() : "");
+  check(!z.defined() || z.shape() == x.shape(), "[layer_norm] x {} and z {} differ", x.shape(), z.shape());
   check(cols % 4 != 0 || dropout.first % 4 == 0,
         "[layer_norm] with {} columns, a multiple of 4, dropout's first draw must be one, too: got {}; begin with a "
         "row's",

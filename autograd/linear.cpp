@@ -60,8 +60,8 @@ void linear_backward(Device device, const GradSlot& gx, const GradSlot& gw, cons
 
 Variable linear(const Variable& x, const Variable& W, bool transposed) {
   check(W.shape().rank() == 2 && x.dim(-1) == W.dim(transposed ? 1 : 0),
-        "[linear] last axis of x {} must be W's {} axis: got W {}", x.shape().str(), transposed ? "second" : "first",
-        W.shape().str());
+        "[linear] last axis of x {} must be W's {} axis: got W {}", x.shape(), transposed ? "second" : "first",
+        W.shape());
   const auto [rows, in] = as_rows(x.shape());
   const int64_t out = W.dim(transposed ? 0 : 1);
   Variable y = result("linear", with_last(x.shape(), out), {&x, &W});
@@ -82,8 +82,8 @@ Variable linear_sum(const std::vector<LinearTerm>& terms) {
   for (const LinearTerm& t : terms)
     check(t.W.shape().rank() == 2 && t.x.dim(-1) == t.W.dim(0) && t.W.dim(1) == a.W.dim(1) &&
               with_last(t.x.shape(), 1) == with_last(a.x.shape(), 1),
-          "[linear_sum] terms do not fit: got x {} with W {}, beside x {} with W {}", t.x.shape().str(),
-          t.W.shape().str(), a.x.shape().str(), a.W.shape().str());
+          "[linear_sum] terms do not fit: got x {} with W {}, beside x {} with W {}", t.x.shape(), t.W.shape(),
+          a.x.shape(), a.W.shape());
   const int64_t out = a.W.dim(1), rows = as_rows(a.x.shape()).rows;
   Variable y = result("linear_sum", with_last(a.x.shape(), out), {&a.x, &a.W, &b.x, &b.W});
   multiply(y.device(), y.data(), a.x.data(), false, a.W.data(), false, rows, out, a.W.dim(0));
@@ -100,13 +100,11 @@ Variable concat_linear(const Variable& past, const Variable& x, const Variable& 
   if (!past.defined() || past.dim(1) == 0) return linear(x, W);
   check(x.shape().rank() == 3 && past.shape().rank() == 3 && past.dim(0) == x.dim(0) && past.dim(2) == x.dim(2) &&
             W.shape().rank() == 2 && W.dim(0) == x.dim(2),
-        "[concat_linear] shapes do not fit: got past {}, x {}, W {}", past.shape().str(), x.shape().str(),
-        W.shape().str());
+        "[concat_linear] shapes do not fit: got past {}, x {}, W {}", past.shape(), x.shape(), W.shape());
   const int64_t B = x.dim(0), S = past.dim(1), T = x.dim(1), in = x.dim(2), out = W.dim(1);
   check(
       !known.defined() || (known.shape().rank() == 3 && known.dim(0) == B && known.dim(1) >= S && known.dim(2) == out),
-      "[concat_linear] known must be ({}, at least {}, {}): got {}", B, S, out,
-      known.defined() ? known.shape().str() : "");
+      "[concat_linear] known must be ({}, at least {}, {}): got {}", B, S, out, known.shape());
   Variable y = result("concat_linear", {B, S + T, out}, {&past, &x, &W});
   // Each batch row of y is two blocks of rows: S from the past, T from x.
   const auto block = [=](int64_t n) {
@@ -171,7 +169,7 @@ Variable mix(const Variable& M, const Variable& x, bool transposed) {
   const bool per_row = M.shape().rank() == 3;
   check((per_row ? M.dim(0) == x.dim(0) : M.shape().rank() == 2) && x.shape().rank() == 3 &&
             M.dim(transposed ? -2 : -1) == x.dim(1),
-        "[mix] M {} does not fit x {}{}", M.shape().str(), x.shape().str(), transposed ? " (M transposed)" : "");
+        "[mix] M {} does not fit x {}{}", M.shape(), x.shape(), transposed ? " (M transposed)" : "");
   const int64_t B = x.dim(0), k = x.dim(1), C = x.dim(2), m = M.dim(transposed ? -1 : -2), ldm = M.dim(-1);
   const int64_t stride_m = per_row ? m * k : 0;
   Variable y = result("mix", {B, m, C}, {&M, &x});
@@ -231,7 +229,7 @@ Variable mix(const Variable& M, const Variable& x, bool transposed) {
 Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
   check(x.shape().rank() == 3 && W.shape().rank() == 2 && x.dim(2) == W.dim(0) && x.dim(1) % heads == 0 &&
             W.dim(1) % heads == 0,
-        "[head_linear] x {} (B, P·H, C) does not fit W {} (C, H·D), H = {}", x.shape().str(), W.shape().str(), heads);
+        "[head_linear] x {} (B, P·H, C) does not fit W {} (C, H·D), H = {}", x.shape(), W.shape(), heads);
   const int64_t H = heads, P = x.dim(1) / H, rows = x.dim(0) * P, C = x.dim(2), out = W.dim(1), D = out / H;
   Variable y = result("head_linear", {x.dim(0), P, out}, {&x, &W});
   on(y.device())
@@ -305,8 +303,7 @@ std::array<Tap, 3> taps(int64_t T) {
 
 Variable time_conv(const Variable& x, const Variable& W, const Variable& bias) {
   check(x.shape().rank() == 3 && W.shape() == Shape({3, x.dim(2), x.dim(2)}) && bias.shape() == Shape({x.dim(2)}),
-        "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape().str(), W.shape().str(),
-        bias.shape().str());
+        "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape(), W.shape(), bias.shape());
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   // Of a product between rows of x, of y, and one (C, C) slice of W, what all three have in common.
   const Gemm plain{.m = 0, .n = C, .k = C, .lda = C, .ldb = C, .ldc = C, .batch = B};

@@ -14,14 +14,13 @@ Variable relative_attention(const Variable& q, const Variable& k, const Variable
                             const Variable& u, const Variable& w, const RelativeAttentionOptions& options) {
   check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.shape() == v.shape() && k.dim(0) == q.dim(0) &&
             k.dim(2) == q.dim(2),
-        "[relative_attention] q (B, T, C), k and v (B, K, C) do not fit: got {}, {}, {}", q.shape().str(),
-        k.shape().str(), v.shape().str());
+        "[relative_attention] q (B, T, C), k and v (B, K, C) do not fit: got {}, {}, {}", q.shape(), k.shape(),
+        v.shape());
   const int64_t B = q.dim(0), T = q.dim(1), K = k.dim(1), C = q.dim(2), H = u.dim(0), D = u.dim(1);
   check(H * D == C && w.shape() == u.shape(),
-        "[relative_attention] u and w must be (H, D) with H·D = {}: got {} and {}", C, u.shape().str(),
-        w.shape().str());
+        "[relative_attention] u and w must be (H, D) with H·D = {}: got {} and {}", C, u.shape(), w.shape());
   check(r.shape() == Shape({K, C}), "[relative_attention] r must be ({}, {}), one row per distance: got {}", K, C,
-        r.shape().str());
+        r.shape());
   check(T * K == 0 || options.dropout.first % uint64_t(T * K) == 0,
         "[relative_attention] dropout's first draw must begin a head, a multiple of {} × {}: got {}", T, K,
         options.dropout.first);
@@ -39,7 +38,7 @@ Variable relative_attention(const Variable& q, const Variable& k, const Variable
   const Tensor lse({B, H, T}, y.device());
   const Tokens first_key = options.first_key;
   check(!first_key.defined() || (first_key.shape() == Shape({B}) && first_key.device() == y.device()),
-        "[relative_attention] first_key must be ({}) on {}: got {} on {}", B, name(y.device()), first_key.shape().str(),
+        "[relative_attention] first_key must be ({}) on {}: got {} on {}", B, name(y.device()), first_key.shape(),
         first_key.defined() ? name(first_key.device()) : "");
   on(y.device())
       .relative_attention_forward(y.data(), lse.data(), q.data(), k.data(), v.data(), r.data(), u.data(), w.data(),

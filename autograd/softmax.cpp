@@ -17,14 +17,11 @@ Variable softmax(const Variable& x) {
 // loss = scale Σ_rows ( log Σ_j exp x_j − x_target ): d loss / d x = scale ( softmax(x) − onehot(target) )
 Variable cross_entropy(const Variable& logits, const Tokens& targets, real scale, Tensor* losses) {
   const int64_t V = logits.dim(-1), rows = V ? logits.numel() / V : 0;
-  check(targets.numel() == rows, "[cross_entropy] logits {} need {} targets: got {}", logits.shape().str(), rows,
+  check(targets.numel() == rows, "[cross_entropy] logits {} need {} targets: got {}", logits.shape(), rows,
         targets.numel());
   check(targets.device() == logits.device(), "[cross_entropy] targets are on {}, logits on {}", name(targets.device()),
         name(logits.device()));
-  if (targets.device() == Device::cpu)
-    for (int64_t i = 0; i < rows; ++i)
-      check(targets.data()[i] < V, "[cross_entropy] target {} of row {} is not below the {} classes", targets.data()[i],
-            i, V);
+  check_tokens("cross_entropy", "target", targets, V, false);
 
   const Kernels& kernels = on(logits.device());
   Tensor row_loss({rows}, logits.device()), lse({rows}, logits.device());

@@ -13,7 +13,7 @@ const Tensor& Gradient::value() const {
 }
 
 void Gradient::add(Tensor g) {
-  check(g.shape() == shape_, "[grad] gradient has shape {}, its value {}", g.shape().str(), shape_.str());
+  check(g.shape() == shape_, "[grad] gradient has shape {}, its value {}", g.shape(), shape_);
   if (tape().detect_anomaly) tape().touched_.push_back(this);
   if (made())
     on(device_).axpy(tensor_.data(), 1, g.data(), g.numel());
@@ -65,14 +65,14 @@ const Variable& Tape::record(const char* op, const Variable& y, Backward backwar
   if (detect_anomaly) {
     const int64_t bad = count_nonfinite(y.value());
     check(bad == 0, "[anomaly] {} made {} values that are not finite, of {} in its result {}", where(op), bad,
-          y.numel(), y.shape().str());
+          y.numel(), y.shape());
   }
   if (y.needs_grad()) nodes_.push_back({op, detect_anomaly ? where(op) : "", y.slot(), std::move(backward)});
   return y;
 }
 
 void Tape::backward(const Variable& loss) {
-  check(loss.numel() == 1, "[backward] needs a loss of one element: got shape {}", loss.shape().str());
+  check(loss.numel() == 1, "[backward] needs a loss of one element: got shape {}", loss.shape());
   check(loss.needs_grad(), "[backward] this loss depends on no parameter, or was computed under NoGrad");
   const bool on_tape = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.y == loss.slot(); });
   check(on_tape, "[backward] the tape no longer holds this loss: backward was already called; compute the loss again");
@@ -90,7 +90,7 @@ void Tape::backward(const Variable& loss) {
     for (const Gradient* slot : touched_) {
       const int64_t bad = count_nonfinite(slot->value());
       check(bad == 0, "[anomaly] backward of {} made {} values that are not finite, in a gradient of shape {}",
-            node.where.empty() ? node.op : node.where, bad, slot->value().shape().str());
+            node.where.empty() ? node.op : node.where, bad, slot->value().shape());
     }
   }
 }

@@ -37,6 +37,14 @@ struct KernelTiming {
 /// it.
 std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& filter, int repeats);
 
+/// Reading token by token, as generation does, with a model too small to compute anything.
+struct HostTiming {
+  double calls;           // of kernels, a token
+  double seconds;         // a token
+  double kernel_seconds;  // of those, inside kernels (on the CPU, with the clock's own time)
+};
+HostTiming time_host(Device device);
+
 /// A training step: medians, operations, memory, and where the time goes. As many steps are timed after `between` has
 /// run as before: what it measures then shares its disturbances by other programs.
 nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,

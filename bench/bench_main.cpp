@@ -140,7 +140,11 @@ int main(int argc, char** argv) {
       twins = false;
     }
 
+    const HostTiming host = time_host(device);
+    fmt::print("the host, token by token: {:.2f} us a kernel call ({:.0f} calls, {:.0f} us a token)\n",
+               1e6 * host.seconds / host.calls, host.calls, 1e6 * host.seconds);
     ordered_json report = {{"device", device_name},
+                           {"host_us_per_call", 1e6 * host.seconds / host.calls},
                            {"sgemm_gflops", limits.gflops},
                            {"copy_gbs", limits.gigabytes},
                            {"kernels", ordered_json::array()},

@@ -69,7 +69,7 @@ void Checkpoint::load(const Parameters& parameters) const {
   std::set<std::string> expected;
   for (const Parameters::Named& p : parameters.named()) {
     check(file_.contains(p.name), "[checkpoint] {} lacks the parameter {} {}: it belongs to another configuration",
-          path_, p.name, p.value.shape().str());
+          path_, p.name, p.value.shape());
     load_into(file_, p.name, p.value);
     expected.insert(p.name);
   }

@@ -1,6 +1,8 @@
 #include "tensor/tensor.h"
 
+#include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "tensor/pool.h"
 
@@ -22,7 +24,7 @@ Shape::Shape(const std::vector<int64_t>& sizes) : rank_(int(sizes.size())) {
 
 int64_t Shape::operator[](int i) const {
   const int axis = i < 0 ? i + rank_ : i;
-  check(axis >= 0 && axis < rank_, "[shape] no axis {} in shape {}", i, str());
+  check(axis >= 0 && axis < rank_, "[shape] no axis {} in shape {}", i, *this);
   return sizes_[axis];
 }
 
@@ -67,7 +69,7 @@ template <class T>
 size_t bytes_of(const Shape& shape) {
   int64_t bytes = 0;  // signed: leaves room for rounding up
   check(!__builtin_mul_overflow(shape.numel(), int64_t(sizeof(T)), &bytes),
-        "[tensor] shape {} is larger than any memory", shape.str());
+        "[tensor] shape {} is larger than any memory", shape);
   return size_t(bytes);
 }
 
@@ -79,15 +81,20 @@ TensorOf<T>::TensorOf(const Shape& shape, Device device)
 
 template <class T>
 TensorOf<T> TensorOf<T>::from(const std::vector<T>& values, const Shape& shape, Device device) {
-  check(int64_t(values.size()) == shape.numel(), "[tensor] {} values do not fill shape {}", values.size(), shape.str());
+  check(int64_t(values.size()) == shape.numel(), "[tensor] {} values do not fill shape {}", values.size(), shape);
   TensorOf t(shape, device);
   backend(device).upload(t.data(), values.data(), values.size() * sizeof(T));
+  if constexpr (std::is_same_v<T, int32_t>) {
+    if (const auto [least, most] = std::minmax_element(values.begin(), values.end()); least != values.end())
+      t.storage_->least = *least, t.storage_->most = *most;
+  }
   return t;
 }
 
 template <class T>
 TensorOf<T> TensorOf<T>::reshape(const Shape& shape) const {
-  check(shape.numel() == numel(), "[reshape] element counts differ: got {} for {}", shape.str(), shape_.str());
+  check_defined();
+  check(shape.numel() == numel(), "[reshape] element counts differ: got {} for {}", shape, shape_);
   TensorOf t = *this;
   t.shape_ = shape;
   return t;
@@ -96,7 +103,7 @@ TensorOf<T> TensorOf<T>::reshape(const Shape& shape) const {
 template <class T>
 TensorOf<T> TensorOf<T>::slice(int64_t begin, int64_t end) const {
   check(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0),
-        "[slice] rows [{}, {}) are not inside the leading dimension of {}", begin, end, shape_.str());
+        "[slice] rows [{}, {}) are not inside the leading dimension of {}", begin, end, shape_);
   std::vector<int64_t> sizes = shape_.vector();
   const int64_t row = sizes[0] ? numel() / sizes[0] : 0;
   sizes[0] = end - begin;
@@ -121,7 +128,7 @@ TensorOf<T> TensorOf<T>::to(Device device) const {
 
 template <class T>
 void TensorOf<T>::copy_from(const TensorOf& src) const {
-  check(src.shape() == shape_, "[copy] shapes differ: got {}, expected {}", src.shape().str(), shape_.str());
+  check(src.shape() == shape_, "[copy] shapes differ: got {}, expected {}", src.shape(), shape_);
   const size_t bytes = size_t(numel()) * sizeof(T);
   if (src.device() == device())
     backend(device()).copy(data(), 0, src.data(), 0, bytes, 1);
@@ -142,6 +149,20 @@ template class TensorOf<Stream>;
 
 // ---- helpers --------------------------------------------------------------------------------------------------------
 
+void check_tokens(const char* op, const char* what, const Tokens& tokens, int64_t end, bool no_negative) {
+  const auto good = [&](int64_t token) { return token < end && !(no_negative && token < 0); };
+  const Storage& from_host = *tokens.storage();
+  // On the CPU the numbers themselves are looked at: they may have been written there since.
+  if (tokens.device() != Device::cpu &&
+      (from_host.least > from_host.most || (good(from_host.least) && good(from_host.most))))
+    return;
+  const std::vector<int32_t> values = tokens.device() == Device::cpu ? std::vector<int32_t>() : tokens.to_vector();
+  const int32_t* at = tokens.device() == Device::cpu ? tokens.data() : values.data();
+  for (int64_t i = 0; i < tokens.numel(); ++i)
+    check(good(at[i]), "[{}] {} {} at position {} is {} {}", op, what, at[i], i,
+          no_negative ? "outside the vocabulary of" : "not below the number of classes,", end);
+}
+
 Tensor full(const Shape& shape, real value, Device device) {
   Tensor t(shape, device);
   on(device).fill(t.data(), value, t.numel());
@@ -149,7 +170,7 @@ Tensor full(const Shape& shape, real value, Device device) {
 }
 
 double item(const Tensor& x) {
-  check(x.numel() == 1, "[item] needs a tensor of one element: got shape {}", x.shape().str());
+  check(x.numel() == 1, "[item] needs a tensor of one element: got shape {}", x.shape());
   return x.to_vector()[0];
 }
 
@@ -162,6 +183,8 @@ int64_t count_nonfinite(const Tensor& x) {
 namespace {
 
 Shape with_time(const Tensor& x, int64_t n) {
+  check(x.defined() && x.shape().rank() >= 2, "[tensor] steps lie along axis 1: got shape {}{}", x.shape(),
+        x.defined() ? "" : " of an undefined tensor");
   std::vector<int64_t> sizes = x.shape().vector();
   sizes.at(1) = n;
   return Shape(sizes);
@@ -171,11 +194,11 @@ Shape with_time(const Tensor& x, int64_t n) {
 
 void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, int64_t n) {
   check(dst.shape().rank() >= 2 && src.shape().rank() >= 2 && with_time(dst, 0) == with_time(src, 0),
-        "[copy_time] shapes differ beyond axis 1: got {} and {}", dst.shape().str(), src.shape().str());
+        "[copy_time] shapes differ beyond axis 1: got {} and {}", dst.shape(), src.shape());
   check(
       dst.device() == src.device() && n >= 0 && to >= 0 && from >= 0 && to + n <= dst.dim(1) && from + n <= src.dim(1),
-      "[copy_time] {} steps from step {} of {} on {} do not fit from step {} into {} on {}", n, from, src.shape().str(),
-      name(src.device()), to, dst.shape().str(), name(dst.device()));
+      "[copy_time] {} steps from step {} of {} on {} do not fit from step {} into {} on {}", n, from, src.shape(),
+      name(src.device()), to, dst.shape(), name(dst.device()));
   if (src.numel() == 0 || n == 0) return;
   const int64_t B = src.dim(0), step = src.numel() / (B * src.dim(1));
   const size_t bytes = size_t(step) * sizeof(real);
@@ -186,7 +209,7 @@ void copy_time(const Tensor& dst, int64_t to, const Tensor& src, int64_t from, i
 
 Tensor slice_time(const Tensor& x, int64_t begin, int64_t n) {
   check(x.shape().rank() >= 2 && 0 <= begin && 0 <= n && begin + n <= x.dim(1),
-        "[slice_time] steps [{}, {}) are not inside axis 1 of {}", begin, begin + n, x.shape().str());
+        "[slice_time] steps [{}, {}) are not inside axis 1 of {}", begin, begin + n, x.shape());
   Tensor y(with_time(x, n), x.device());
   copy_time(y, 0, x, begin, n);
   return y;
@@ -194,8 +217,8 @@ Tensor slice_time(const Tensor& x, int64_t begin, int64_t n) {
 
 Tensor concat_time(const Tensor& a, const Tensor& b) {
   if (!a.defined()) return b;
-  check(with_time(a, 0) == with_time(b, 0), "[concat_time] shapes differ beyond axis 1: got {} and {}", a.shape().str(),
-        b.shape().str());
+  check(with_time(a, 0) == with_time(b, 0), "[concat_time] shapes differ beyond axis 1: got {} and {}", a.shape(),
+        b.shape());
   Tensor y(with_time(a, a.dim(1) + b.dim(1)), a.device());
   copy_time(y, 0, a, 0, a.dim(1));
   copy_time(y, a.dim(1), b, 0, b.dim(1));

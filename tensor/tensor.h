@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tensor/backend.h"
@@ -49,6 +50,9 @@ struct Storage {
   size_t bytes;
   char* data;
   std::shared_ptr<Storage> arena;  // set: data lies inside it
+  /// The least and the largest of tokens that came from the host, so that they can be checked wherever they are at no
+  /// cost. Unknown (least > most) for what kernels make.
+  int32_t least = 1, most = 0;
 };
 
 /// T is real for numbers that are computed with, int32_t for tokens, Stream for the random streams of a batch's rows.
@@ -62,9 +66,10 @@ class TensorOf {
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
-  int64_t dim(int i) const { return shape_[i]; }
-  int64_t numel() const { return shape_.numel(); }
-  Device device() const { return storage_->device; }
+  int64_t dim(int i) const { return check_defined(), shape_[i]; }
+  /// None if undefined.
+  int64_t numel() const { return storage_ ? shape_.numel() : 0; }
+  Device device() const { return check_defined(), storage_->device; }
   T* data() const { return storage_ ? reinterpret_cast<T*>(storage_->data) + offset_ : nullptr; }
   const std::shared_ptr<Storage>& storage() const { return storage_; }
 
@@ -78,6 +83,9 @@ class TensorOf {
   std::vector<T> to_vector() const;
 
  private:
+  void check_defined() const {
+    check(storage_ != nullptr, "[tensor] an undefined tensor has no numbers: nothing was ever assigned to it");
+  }
   std::shared_ptr<Storage> storage_;
   int64_t offset_ = 0;  // in elements
   Shape shape_;
@@ -89,6 +97,10 @@ extern template class TensorOf<Stream>;
 using Tensor = TensorOf<real>;
 using Tokens = TensorOf<int32_t>;
 using Streams = TensorOf<Stream>;
+
+/// An Error, "[op] what …", unless all tokens are below `end` and, if `no_negative`, none is negative. On a device it
+/// goes by what the host put there.
+void check_tokens(const char* op, const char* what, const Tokens& tokens, int64_t end, bool no_negative);
 
 Tensor full(const Shape& shape, real value, Device device);
 inline Tensor zeros(const Shape& shape, Device device) { return full(shape, 0, device); }
@@ -104,3 +116,12 @@ Tensor slice_time(const Tensor& x, int64_t begin, int64_t n);
 Tensor concat_time(const Tensor& a, const Tensor& b);
 
 }  // namespace lem
+
+/// Shapes are formatted where a message is, not where it might be: pass them to check() as they are.
+template <>
+struct fmt::formatter<lem::Shape> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const lem::Shape& shape, Context& context) const {
+    return fmt::formatter<std::string_view>::format(shape.str(), context);
+  }
+};

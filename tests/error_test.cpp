@@ -49,7 +49,7 @@ TEST_CASE("matrix products name the axes that do not meet", "[error]") {
 TEST_CASE("operations on rows name what does not fit", "[error]") {
   CHECK_THROWS_WITH(cross_entropy(of({2, 3}), tokens({1}), 1), "[cross_entropy] logits (2, 3) need 2 targets: got 1");
   CHECK_THROWS_WITH(cross_entropy(of({2, 3}), tokens({-1, 3}), 1),
-                    "[cross_entropy] target 3 of row 1 is not below the 3 classes");
+                    "[cross_entropy] target 3 at position 1 is not below the number of classes, 3");
   CHECK_THROWS_WITH(layer_norm(of({2, 3}), of({2, 4}), {}, of({3}), of({3})),
                     "[layer_norm] x (2, 3) and z (2, 4) differ");
   CHECK_THROWS_WITH(layer_norm(of({2, 3}), {}, {}, of({2}), of({3})),
