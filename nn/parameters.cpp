@@ -1,12 +1,14 @@
 #include "nn/parameters.h"
 
+#include "tensor/pool.h"
+
 namespace lem {
 
 Variable Parameters::add(const std::string& name, const Shape& shape, Init init,
                          const std::vector<std::string>& parts) {
   check(!values_.defined(), "[parameters] {} comes after pack()", name);
   check(parts.empty() || int64_t(parts.size()) == shape[0], "[parameters] {} has {} part names for shape {}", name,
-        parts.size(), shape.str());
+        parts.size(), shape);
   for (const Entry& e : entries_) check(e.name != name, "[parameters] the name {} is taken", name);
   const Stream stream{seed_, entries_.size()};
   std::vector<real> start(static_cast<size_t>(shape.numel()));
@@ -35,6 +37,7 @@ void Parameters::pack() {
     v.value().storage()->move_into(values_.storage(), size_t(offsets[i]) * sizeof(real));
     v.slot()->buffer().storage()->move_into(grads_.storage(), size_t(offsets[i]) * sizeof(real));
   }
+  pool_trim(device_);  // where they lay before: as much again as the model, of sizes that no step asks for
 }
 
 std::vector<Parameters::Named> Parameters::named() const {
