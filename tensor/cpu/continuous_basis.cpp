@@ -4,6 +4,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/cpu/expectation.h"
+#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/simd.h"
 
 namespace lem::cpu {
@@ -36,15 +37,12 @@ void basis_evaluate(real* psi, const real* t, BasisView basis, int64_t n) {
 
 // r_ij = E_{p_i}[ψ_j], p_i the density (μ_i, σ²_i). The closed forms stand in expectation.h.
 void basis_expectation(real* r, const real* density, BasisView basis, DensityKind kind, int64_t n) {
-#pragma omp parallel num_threads(threads_for(n* basis.N))
-  {
-    std::vector<Expectation> row(basis.N);
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < n; ++i) {
-      expectation_row(row.data(), basis, kind, density[i], density[n + i]);
-      for (int64_t j = 0; j < basis.N; ++j) r[i * basis.N + j] = real(row[j].value);
-    }
-  }
+  parallel_with(
+      n, threads_for(n * basis.N), [&] { return std::vector<Expectation>(size_t(basis.N)); },
+      [&](int64_t i, std::vector<Expectation>& row) {
+        expectation_row(row.data(), basis, kind, density[i], density[n + i]);
+        for (int64_t j = 0; j < basis.N; ++j) r[i * basis.N + j] = real(row[size_t(j)].value);
+      });
 }
 
 }  // namespace lem::cpu

@@ -2,6 +2,7 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "tensor/backend.h"
@@ -106,6 +107,10 @@ void gemm(real* c, const real* a, const real* b, const Gemm& g) {
   if (g.k == 0 || g.batch == 0) return scale_only(c, g);
   check(g.lda >= (g.trans_a ? g.m : g.k) && g.ldb >= (g.trans_b ? g.k : g.n) && g.ldc >= g.n,
         "[gemm] rows overlap: got lda {}, ldb {}, ldc {} for m {}, n {}, k {}", g.lda, g.ldb, g.ldc, g.m, g.n, g.k);
+  check(
+      std::max({g.m, g.n, g.k, g.lda, g.ldb, g.ldc}) <= std::numeric_limits<int>::max(),
+      "[gemm] the BLAS counts in 32 bits: got m {}, n {}, k {}, lda {}, ldb {}, ldc {}; use a smaller batch or segment",
+      g.m, g.n, g.k, g.lda, g.ldb, g.ldc);
   const bool one_c = g.batch == 1 || g.stride_c == 0;
   int threads = omp_in_parallel() || g.batch * g.m * g.n * g.k < kSerialWork ? 1 : omp_get_max_threads();
   if (one_c && (g.batch > 1 || g.k > 4 * g.m)) {
