@@ -25,43 +25,51 @@ KernelTime times[kKernels] = {
 };
 
 bool profiling = false;
-const Backend* timed_backend = nullptr;  // whose kernels the timed table calls
 
-/// The kernel `member` of the timed backend with a clock around it. A table of these is how profiling costs nothing
-/// when off.
-template <int index, auto member>
+const Backend* found_backend(Device device) {
+  return device == Device::cpu ? &cpu::backend() : device == Device::simt ? simt::backend() : cuda::backend();
+}
+
+/// A device's kernel `member` with a clock around it. A table of these is how profiling costs nothing when off.
+template <Device device, int index, auto member>
 struct Timed;
-template <int index, class... Args, void (*Kernels::*member)(Args...)>
-struct Timed<index, member> {
+template <Device device, int index, class... Args, void (*Kernels::*member)(Args...)>
+struct Timed<device, index, member> {
   static void call(Args... args) {
-    timed_backend->start_clock();
-    (timed_backend->kernels.*member)(args...);
+    const Backend& backend = *found_backend(device);
+    backend.start_clock();
+    (backend.kernels.*member)(args...);
     times[index].calls += 1;
-    times[index].seconds += timed_backend->stop_clock();
+    times[index].seconds += backend.stop_clock();
   }
 };
 
-const Backend& timed(const Backend& wrapped) {
-  static Backend table;
-  table = wrapped;
-  timed_backend = &wrapped;
-#define KERNEL(name, ...) table.kernels.name = &Timed<k_##name, &Kernels::name>::call;
+/// Made once: whoever holds a reference to it, or to the plain table, finds it as it was, however profiling is
+/// switched.
+template <Device device>
+const Backend& timed() {
+  static const Backend table = [] {
+    Backend made = *found_backend(device);
+#define KERNEL(name, ...) made.kernels.name = &Timed<device, k_##name, &Kernels::name>::call;
 #include "tensor/kernels.h"
 #undef KERNEL
+    return made;
+  }();
   return table;
 }
 
 }  // namespace
 
 const Backend& backend(Device device) {
-  const Backend* found = device == Device::cpu    ? &cpu::backend()
-                         : device == Device::simt ? simt::backend()
-                                                  : cuda::backend();
+  const Backend* found = found_backend(device);
   if (found == nullptr)
     fail("[device] {} cannot be used: {}; --device {}cpu does the same", name(device),
          device == Device::simt ? simt::absence() : cuda::absence(),
          device == Device::cuda && simt::backend() ? "simt or " : "");
-  return profiling ? timed(*found) : *found;
+  if (!profiling) return *found;
+  return device == Device::cpu    ? timed<Device::cpu>()
+         : device == Device::simt ? timed<Device::simt>()
+                                  : timed<Device::cuda>();
 }
 
 const char* name(Device device) { return device == Device::cpu ? "cpu" : device == Device::simt ? "simt" : "cuda"; }
