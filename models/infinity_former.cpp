@@ -9,6 +9,7 @@ InfinityFormer::InfinityFormer(const TransformerOptions& options, const MemoryOp
   for (int l = 0; l < options.layers; ++l)
     memories_.emplace_back(p, "layers." + std::to_string(l) + ".memory", options.width, options.heads, memory,
                            options.init_std);
+  for (ContinuousMemory& memory_of_layer : memories_) memory_of_layer.share_operators(memories_.front());
 }
 
 State InfinityFormer::new_state(int64_t B) const {

@@ -61,7 +61,7 @@ size_t State::bytes() const {
   size_t n = 0;
   for (const LayerState& layer : layers) {
     n += layer.memory.bytes();
-    for (const Tensor& t : {layer.recent, layer.kept.k, layer.kept.v})
+    for (const Tensor& t : {layer.recent, layer.kept.k, layer.kept.v, layer.kept.r})
       n += t.defined() ? size_t(t.numel()) * sizeof(real) : 0;
   }
   return n;
@@ -104,7 +104,7 @@ State TransformerXL::new_state(int64_t B) const {
 
 TransformerXL::Output TransformerXL::forward(const Tokens& tokens, State& state, const Pass& pass, int64_t outputs) {
   check(tokens.shape().rank() == 2 && tokens.dim(0) == int64_t(state.valid.size()) && tokens.dim(1) > 0,
-        "[model] tokens must be ({}, T > 0): got {}", state.valid.size(), tokens.shape().str());
+        "[model] tokens must be ({}, T > 0): got {}", state.valid.size(), tokens.shape());
   check(int64_t(state.layers.size()) == options_.layers,
         "[model] the state is another model's: got {} layers, expected {}; take one of new_state()",
         state.layers.size(), options_.layers);
@@ -150,7 +150,7 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
   const int64_t S = stm.defined() ? stm.dim(1) : 0, K = S + x.dim(1);
   memory.recent = concat_time(stm, x.value());
   KeysAndValues kept = std::exchange(memory.kept, {});
-  if (kept.weights != pass.weights) kept = {.k = {}, .v = {}, .weights = pass.weights};
+  if (kept.weights != pass.weights) kept = {.k = {}, .v = {}, .r = {}, .weights = pass.weights};
   if (Tq == 0 && !needs_queries(l)) return {};
 
   const Variable h = options_.pre_norm ? layer.norm1(x) : x;
@@ -181,10 +181,14 @@ Variable TransformerXL::layer(int l, const Variable& x, State& state, const Pass
   return add(y, bias_act(layer.ff(layer.norm2(y), drop_inner), layer.ff.b2, Activation::identity, drop_f));
 }
 
-const Tensor& TransformerXL::positions(int64_t K) {
-  Tensor& P = positions_[K];
-  if (!P.defined()) P = distance_sinusoids(K, options_.width, options_.clamp_len, device_);
-  return P;
+// The last K rows of one table: they are the distances K − 1 … 0. It grows by half at least, so that reading on and on
+// makes it a few times and not at every step.
+Tensor TransformerXL::positions(int64_t K) {
+  const int64_t held = sinusoids_.defined() ? sinusoids_.dim(0) : 0;
+  if (held >= K) return sinusoids_.slice(held - K, held);
+  const int64_t most = std::max(K, held + held / 2);
+  sinusoids_ = distance_sinusoids(most, options_.width, options_.clamp_len, device_);
+  return sinusoids_.slice(most - K, most);
 }
 
 // Where a row's document is younger than the short-term memory, the keys before it are another document's.

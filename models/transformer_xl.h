@@ -94,14 +94,14 @@ class TransformerXL {
 
  private:
   Variable layer(int l, const Variable& x, State& state, const Pass& pass, int64_t Tq, Output& output);
-  const Tensor& positions(int64_t K);
+  Tensor positions(int64_t K);
   Tokens first_keys(const State& state, int64_t stm) const;
 
   TransformerOptions options_;
   Embedding embedding_;
   LayerNorm final_norm_;  // pre-norm models only
   Variable head_weight_, head_bias_;
-  std::map<int64_t, Tensor> positions_;
+  Tensor sinusoids_;  // of the distances Kmax − 1 … 0, for the largest K so far
   Device device_;
 };
 

@@ -5,14 +5,8 @@
 #include <set>
 #include <utility>
 
-#include "nn/ridge.h"
-
 namespace lem {
 namespace {
-
-Tensor to_device(const std::vector<double>& values, const Shape& shape, Device device) {
-  return Tensor::from(std::vector<real>(values.begin(), values.end()), shape, device);
-}
 
 DensityKind kernel_density(MemoryDensity density) {
   return density == MemoryDensity::truncated_gaussian ? DensityKind::truncated_gaussian
@@ -105,6 +99,8 @@ ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64
   check_options(options, width, heads);
   basis_ = make_basis(options.basis, options.N,
                       options.basis == BasisKind::gaussian ? options.widths : std::vector<double>{});
+  operators_ =
+      std::make_shared<RidgeOperators>(basis_, options.R, options.tau, options.lambda, options.padding, device_);
   device_basis_ = {options.basis, to_device(basis_.a, {options.N}, device_), to_device(basis_.b, {options.N}, device_)};
 
   const auto matrix = [&](const char* part) { return p.add(name + part, {width, width}, Init::normal(init_std)); };
@@ -138,37 +134,25 @@ MemoryState ContinuousMemory::new_state(int64_t B) const {
 
 // ---- update ---------------------------------------------------------------------------------------------------------
 
-const ContinuousMemory::Operators& ContinuousMemory::operators(int64_t L) {
-  const auto found = operators_.find(L);
-  if (found != operators_.end()) return found->second;
-  const int64_t N = options_.N, R = options_.R;
-  const Contraction c = contraction(basis_, R, options_.tau, L, options_.lambda, options_.padding);
-  Operators made;
-  made.G_first = to_device(ridge_operator(basis_, positions(L), options_.lambda, options_.padding), {L, N}, device_);
-  made.G_old = to_device(c.G_old, {R, N}, device_);
-  made.G_new = to_device(c.G_new, {L, N}, device_);
-  made.A = to_device(c.A, {N, N}, device_);
-  return operators_.emplace(L, std::move(made)).first->second;
-}
-
 // Empty row:   coeffs = G_firstᵀ X
 // Filled row:  coeffs = G_oldᵀ Ψ(u) coeffs_old + G_newᵀ X,  with uniform u the first product is A coeffs_old   [=]
 // where X has passed the gate.
 Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variable& old) {
   const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
-  const Operators& G = operators(L);
+  const bool uniform = !update.points.defined();
   const Variable X = options_.gate ? gate_(update.X) : Variable(update.X);
   const bool alike = std::all_of(update.newcomers.begin(), update.newcomers.end(), [L](int64_t n) { return n == L; });
-  if (alike && none(update.filled)) return mix(G.G_first, X, true);
+  if (alike && none(update.filled)) return mix(operators_->first(L), X, true);
 
+  const RidgeOperators::Next G = operators_->next(L, uniform);
   const Variable fresh = mix(alike && all(update.filled) ? G.G_new : row_operators(update), X, true);
   Variable kept;
-  if (update.points.defined()) {
+  if (!uniform) {
     const Tensor psi({B, options_.R, N}, device_);  // Ψ(u)
     on(device_).basis_evaluate(psi.data(), update.points.data(), device_basis_.view(), B * options_.R);
-    kept = mix(G.G_old, mix(psi, old), true);
+    kept = mix(G.G_old_or_A, mix(psi, old), true);
   } else {
-    kept = mix(G.A, old);
+    kept = mix(G.G_old_or_A, old);
   }
   const Variable coeffs = add(kept, fresh);
   return alike ? coeffs : where_newcomers(update, coeffs, old);
@@ -186,7 +170,7 @@ Tensor ContinuousMemory::row_operators(const MemoryState::Update& update) {
     const bool filled = update.filled[size_t(b)];
     check(!filled || n == L, "[memory] row {} goes on with a document, so all {} vectors must be its own: got {}", b, L,
           n);
-    const Tensor& G = filled ? operators(n).G_new : operators(n).G_first;
+    const Tensor G = filled ? operators_->next(n, !update.points.defined()).G_new : operators_->first(n);
     rows.slice(b, b + 1).reshape({L, N}).slice(L - n, L).copy_from(G);
   }
   return rows;
@@ -236,12 +220,12 @@ int64_t ContinuousMemory::sticky_fallbacks() const {
 Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
                                   const Tensor& points) {
   check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.filled.size()) && X.dim(2) == width_ && X.dim(1) > 0,
-        "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape().str());
+        "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape());
   check(newcomers.size() == state.filled.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
         state.filled.size());
   check(!points.defined() || points.shape() == Shape({X.dim(0), options_.R}),
-        "[memory] points to read the old signal at: got {}, expected ({}, {}); give R for each row",
-        points.shape().str(), X.dim(0), options_.R);
+        "[memory] points to read the old signal at: got {}, expected ({}, {}); give R for each row", points.shape(),
+        X.dim(0), options_.R);
   if (std::all_of(newcomers.begin(), newcomers.end(), [](int64_t n) { return n == 0; })) return recall(state);
 
   MemoryState::Update update{X, newcomers, points, state.filled, {}};

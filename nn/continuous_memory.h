@@ -8,12 +8,13 @@
 
 #include <deque>
 #include <limits>
-#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "nn/basis.h"
 #include "nn/layers.h"
+#include "nn/ridge_operators.h"
 
 namespace lem {
 
@@ -79,6 +80,9 @@ class ContinuousMemory {
   ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads, const MemoryOptions& options,
                    double init_std);
 
+  /// From now on uses another's ridge operators, of the same options: what one layer makes serves all.
+  void share_operators(const ContinuousMemory& other) { operators_ = other.operators_; }
+
   MemoryState new_state(int64_t B) const;
 
   /// X (B, L, C) enters; of row b's L vectors only the last newcomers[b], the others are zeros of another document's.
@@ -108,13 +112,6 @@ class ContinuousMemory {
   int64_t sticky_fallbacks() const;
 
  private:
-  /// Ridge operators for one number of newcomers, on the device.
-  struct Operators {
-    Tensor G_first;       // (L, N): for rows that were empty
-    Tensor G_old, G_new;  // (R, N), (L, N): for rows that were not
-    Tensor A;             // (N, N) = G_oldᵀ Ψ(u), uniform u
-  };
-  const Operators& operators(int64_t L);
   Variable apply(const MemoryState::Update& update, const Variable& old);
   Tensor row_operators(const MemoryState::Update& update);
   Variable where_newcomers(const MemoryState::Update& update, const Variable& coeffs, const Variable& old) const;
@@ -127,10 +124,10 @@ class ContinuousMemory {
   Device device_;
   Basis basis_;
   DeviceBasis device_basis_;
-  std::map<int64_t, Operators> operators_;
-  Tensor grid_psi_, grid_log_weights_;  // Gibbs: Ψ (G, N), log c (G)
-  Variable w_k_, w_v_, w_out_;          // (C, C)
-  Variable w_density_;                  // (2, N) or (2, H, N): w_μ and w_σ
+  std::shared_ptr<RidgeOperators> operators_;  // shared by a model's layers
+  Tensor grid_psi_, grid_log_weights_;         // Gibbs: Ψ (G, N), log c (G)
+  Variable w_k_, w_v_, w_out_;                 // (C, C)
+  Variable w_density_;                         // (2, N) or (2, H, N): w_μ and w_σ
   TimeGate gate_;
   Linear learned_gate_;
   /// What draws have counted but nobody has read yet, since that would wait for the device.

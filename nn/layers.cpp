@@ -71,7 +71,11 @@ Variable RelativeAttentionLayer::attend(const Variable& q, const Variable& past,
                                         const RelativeAttentionOptions& options, KeysAndValues& kept) const {
   const Variable k = concat_linear(past, x, w_k, kept.k), v = concat_linear(past, x, w_v, kept.v);
   kept.k = k.value(), kept.v = v.value();
-  const Variable r = linear(positions, w_r);
+  // Where no gradient is wanted, the rows of an earlier segment serve: those of the K smallest distances are the last.
+  const int64_t K = positions.dim(0), known = kept.r.defined() ? kept.r.dim(0) : 0;
+  const bool known_r = known >= K && !(tape().recording && w_r.needs_grad());
+  const Variable r = known_r ? Variable(kept.r.slice(known - K, known)) : linear(positions, w_r);
+  if (known < K) kept.r = r.value();
   return relative_attention(q, k, v, r, u, w, options);
 }
 

@@ -69,9 +69,10 @@ struct TimeGate {
   Variable operator()(const Variable& x) const;
 };
 
-/// Keys and values, (B, K, C) each, made by weights of the number `weights` (see Pass).
+/// Keys and values, (B, K, C) each, and projected distances, (K, C) with the largest first, made by weights of the
+/// number `weights` (see Pass).
 struct KeysAndValues {
-  Tensor k, v;
+  Tensor k, v, r;
   uint64_t weights = 0;
 };
 
