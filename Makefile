@@ -181,7 +181,7 @@ tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES)
 
 # --- what a user types --------------------------------------------------------------------------------------------------
 # Each of these first sees to it that what the build needs is there (silent if so; SKIP_SETUP=1: takes it for granted).
-.PHONY: help setup sort check test run-tests bench parity format format-check clean
+.PHONY: help setup sort check test run-tests soak bench parity format format-check clean
 SEED ?= 1
 
 help:
@@ -199,6 +199,7 @@ help:
 	@echo "  make simt-races    every kernel under the thread sanitizer"
 	@echo "  make simt-orders   every kernel with its threads and blocks in reverse and in random order"
 	@echo "  make fuzz          feed every parser with damaged files, SECONDS=60 each (PARSERS=\"config state\": these alone)"
+	@echo "  make soak          read 20,000 segments of any length: memory and time a token stay flat (3 minutes)"
 	@echo "  make debug-kernel  gdb in one thread of one block of a kernel"
 	@echo "  make programs      build/sort; see build/sort --help"
 	@echo "  make examples      the small programs that the chapters quote, in build/examples/"
@@ -243,6 +244,10 @@ run-tests simt-races simt-orders: export OMP_WAIT_POLICY = PASSIVE
 run-tests: tests
 	@echo "testing [$(VARIANT)]"
 	@LEM_TEST_COUNTS=$(COUNTS) LEM_BIN=$(BIN) $(OBJ)/tests/run
+
+soak: setup
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(OBJ)/tests/run "[long-soak]"
 
 # OpenBLAS may be held to another machine's kernel by these two variables; no contestant is, here.
 PYTHON ?= python3
