@@ -146,7 +146,7 @@ TEST_CASE("one exit code for what cannot be asked, another for what fails", "[pr
                               {"train", "--heads", "0"},
                               {"train", "--heads", "x"},
                               {"train", "--width", "15"},
-                              {"train", "--lr", "1e-46"},
+                              {"train", "--lr", "-1"},
                               {"train", "--config", scratch / "config.json"},
                               {"train", "--config", scratch / "broken.json"},
                               {"train", "--config", scratch / "missing.json"},
