@@ -108,17 +108,26 @@ int main(int argc, char** argv) {
   int steps = 3;
   int64_t threads = 0;
   app.add_option("--device", device_name, "cpu, cuda, or simt, which runs CUDA kernels on the CPU in miniature")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda", "simt"}));
   app.add_flag("--quick", quick, "small sizes alone, few repeats: to see that it works");
   app.add_flag("--no-twin", no_twin, "leave PyTorch out");
   app.add_option("--python", python, "a python that has PyTorch")->capture_default_str();
   app.add_option("--filter", filter, "only kernels whose name contains this");
   app.add_option("--steps", steps, "timed training steps; of ours as many before PyTorch's as after")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 100000));
   app.add_option("--threads", threads, "threads; 0: one a core")->capture_default_str();
   app.add_option("--json", json, "where the figures are written")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  app.set_version_flag("--version", std::string("lemniscate ") + kVersion);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "{}\n", explain(app, error));
+    return kMisused;
+  }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // through a pipe, too, each figure is seen when it is known
   try {
     make_folder(parent_folder(json));
@@ -163,6 +172,6 @@ int main(int argc, char** argv) {
     fmt::print("\nall figures: {}\n", json);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
-    return 1;
+    return kFailed;
   }
 }

@@ -119,8 +119,10 @@ bool in_range(const Allowed& a, double x) {  // NaN is in no range
   const bool below = a.high_end == Ends::open ? x < a.high : x <= a.high;
   return std::isfinite(x) && above && below;
 }
-/// Does a number keep its meaning when it is rounded to `real`, in which it will be computed with?
-bool representable(const Allowed& a, double x) {
+/// Does a number keep its meaning when it is rounded to `real`, in which it will be computed with? The ends of the
+/// range are rounded, too: the least that is allowed is allowed.
+bool representable(Allowed a, double x) {
+  a.low = double(real(a.low)), a.high = double(real(a.high));
   return (x == 0 || std::isnormal(real(x))) && in_range(a, double(real(x)));
 }
 bool allows(const Allowed& a, double x) { return in_range(a, x) && representable(a, x); }

@@ -37,7 +37,7 @@ class UsageError : public Error {
 /// What changes when an option does. A checkpoint can be used with options that agree up to the scope that the use
 /// needs: to evaluate, the weights must fit; to go on training exactly, everything but `run` must be equal.
 enum class Scope {
-  weights,   // the shapes of the weights, or what they mean
+  weights,   // the shapes of the weights, what they mean, or what they started from
   function,  // how the model computes with them
   training,  // the course of the training
   run,       // where and how it runs, what is written

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -115,6 +116,16 @@ int use_threads(int64_t threads) {
   n = given_threads(n);  // also less where OMP_MAX_ACTIVE_LEVELS or the like forbid it
   omp_set_num_threads(n);
   return n;
+}
+
+std::string shell_word(const std::string& path) {
+  const bool plain = std::all_of(path.begin(), path.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::string("_./+:,@%-").find(c) != std::string::npos;
+  });
+  if (plain && !path.empty() && path[0] != '-') return path;
+  std::string quoted = path[0] == '-' ? "./" : "";  // not a flag
+  for (char c : path) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return "'" + quoted + "'";
 }
 
 void catch_interrupts() {

@@ -26,6 +26,9 @@ int use_threads(int64_t threads);
 /// where they are mounted, `groups` the text of /proc/self/cgroup.
 int cgroup_processors(const std::string& root, const std::string& groups);
 
+/// A path as a word of a command that the user may paste into a shell.
+std::string shell_word(const std::string& path);
+
 /// From now on the first Ctrl-C (SIGINT) or SIGTERM only asks to stop, and says so at once; a second one kills.
 void catch_interrupts();
 /// Has the program been asked to stop? Every loop that may take seconds looks.

@@ -36,6 +36,7 @@ void plan(Contestant& c, const SortOptions& o, const std::string& root) {
         "[compare] {} holds a run with other settings:\n    {}\nchoose another folder with --out, or ask for the same "
         "settings to go on with it",
         c.folder, fmt::join(lines, "\n    "));
+  check_same_data("compare", checkpoint, sorting_data(c.options, Split::train));
   c.start = Start::resumed;
 }
 

@@ -41,7 +41,7 @@ struct Generate {
     app.add_option("--symbols", symbols, "different symbols [demo: 8; paper: 20]")->check(CLI::Range(2, 10000));
     app.add_option("--length", length, "tokens in a sequence [demo: 500; paper: 4000, 8000, 16000]")
         ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
-    app.add_option("--seed", seed, "seed")->capture_default_str()->check(CLI::NonNegativeNumber);
+    app.add_option("--seed", seed, "seed")->capture_default_str()->check(CLI::Range(int64_t(0), int64_t(1) << 62));
   }
   int run() const {
     const SortOptions base = preset_options(preset, "infinity");
@@ -86,7 +86,7 @@ struct Train {
     const TrainResult result = train_sort(o, resume.empty() ? Start::fresh : change ? Start::changed : Start::resumed);
     if (result.interrupted) {
       fmt::print("stopped after step {} of {}; everything is saved. Go on with:\n    build/sort train --resume {}\n",
-                 result.step, o.steps, o.out);
+                 result.step, o.steps, shell_word(o.out));
       return interrupted_code();
     }
     print_score(result.test);
@@ -105,6 +105,7 @@ struct Eval {
         ->required();
   }
   int run() const {
+    catch_interrupts();
     const std::string path = checkpoint_path(checkpoint);
     const Checkpoint saved(path);
     const SortOptions o = flags.resolve_over(options_from_json(saved.config, path), Scope::weights);

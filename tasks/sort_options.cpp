@@ -46,7 +46,8 @@ OptionTable transformer_table(SortOptions& o) {
       {"dropout", group, Scope::training, &o.dropout, "dropout rate", between(0, 1, Ends::closed, Ends::open)},
       {"attention-dropout", group, Scope::training, &o.attention_dropout, "dropout rate of attention's probabilities",
        between(0, 1, Ends::closed, Ends::open)},
-      {"init-std", group, Scope::training, &o.init_std, "weights start from N(0, this²)", above(0)},
+      {"init-std", group, Scope::weights, &o.init_std, "weights start from N(0, this²)",
+       between(0, 1000, Ends::open, Ends::closed)},
   };
 }
 
@@ -89,7 +90,7 @@ OptionTable memory_table(SortOptions& o) {
 OptionTable training_table(SortOptions& o) {
   const char* group = "Training";
   return {
-      {"steps", group, Scope::training, &o.steps, "steps", at_least(1)},
+      {"steps", group, Scope::training, &o.steps, "steps", between(1, 1e12)},
       {"batch", group, Scope::training, &o.batch, "sequences a step", between(1, 1 << 20)},
       {"lr", group, Scope::training, &o.lr, "learning rate", above(0)},
       {"schedule", group, Scope::training, &o.schedule, "its course",
@@ -110,13 +111,14 @@ OptionTable run_table(SortOptions& o) {
   return {
       {"out", group, Scope::run, &o.out, "folder of the run", anything()},
       {"validate-every", group, Scope::run, &o.validate_every, "steps between validations; 0: none", at_least(0)},
-      {"validation-samples", group, Scope::run, &o.validation_samples, "sequences of a validation", at_least(1)},
-      {"test-samples", group, Scope::run, &o.test_samples, "sequences of the test", at_least(1)},
+      {"validation-samples", group, Scope::run, &o.validation_samples, "sequences of a validation", between(1, 1e12)},
+      {"test-samples", group, Scope::run, &o.test_samples, "sequences of the test", between(1, 1e12)},
       {"save-every", group, Scope::run, &o.save_every, "steps between checkpoints; 0: only at the end", at_least(0)},
       {"device", group, Scope::run, &o.device, "device", one_of({"cpu", "simt", "cuda"})},
       {"threads", group, Scope::run, &o.threads, "threads; 0: one a core", between(0, 4096)},
       {"read-every", group, Scope::run, &o.read_every,
-       "steps between looks at the loss, for which a GPU must be waited for; 0: 10 on a GPU, else 1", at_least(0)},
+       "steps between looks at the loss, for which a GPU must be waited for; 0: 10 on a GPU, else 1",
+       between(0, 10000)},
       {"detect-anomaly", group, Scope::run, &o.detect_anomaly, "find the first operation that makes a NaN (slow)",
        anything()},
       {"allow-tf32", group, Scope::run, &o.allow_tf32,

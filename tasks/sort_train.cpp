@@ -131,12 +131,17 @@ void Trainer::explain_nonfinite(const Unread& step, double loss) {
       }
   }
   if (!std::isfinite(loss)) what = fmt::format("the loss is {}", std::isnan(loss) ? "NaN" : "infinite");
+  const std::string failed = fmt::format("[train] step {}: {}. {}.", step.steps_before + 1, what, origin);
+  if (step.steps_before == 0)
+    fail(
+        "{} It is the first step, so that no learning rate mends it: look at what the operation is given (--init-std, "
+        "--lambda-kl and --sigma0, --lambda), and start anew in another folder (--out)",
+        failed);
   fail(
-      "[train] step {}: {}. {}. The weights are unchanged since step {}; the last checkpoint in {} is good. Go on from "
-      "it "
-      "with a smaller learning rate, or clip gradients harder (--clip):\n"
+      "{} The weights are unchanged since step {}; the last checkpoint in {} is good. Go on from it with a smaller "
+      "learning rate, or clip gradients harder (--clip):\n"
       "    build/sort train --resume {} --change-training --lr {:.3g}",
-      step.steps_before + 1, what, origin, step.steps_before, o_.out, o_.out, o_.lr / 10);
+      failed, step.steps_before, o_.out, shell_word(o_.out), o_.lr / 10);
 }
 
 void Trainer::save(const std::string& name) const {
@@ -151,33 +156,47 @@ void Trainer::save(const std::string& name) const {
                                {"changes", changes}});
 }
 
+/// Settings that differ from those of a checkpoint, as {"lr": {"from": 1, "to": 2}, …}.
+ordered_json changed_settings(const nlohmann::json& before, SortOptions o) {
+  ordered_json changed = ordered_json::object();
+  const ordered_json after = to_json(option_table(o));
+  for (const auto& [name, value] : after.items())
+    if (name != "out" && before.contains(name) && before[name] != nlohmann::json(value))
+      changed[name] = {{"from", before[name]}, {"to", value}};
+  return changed;
+}
+
+/// What the data was that a checkpoint's run has seen.
+std::string seen_data(const Checkpoint& checkpoint) {
+  try {
+    return checkpoint.progress.at("data");
+  } catch (const nlohmann::json::exception& e) {
+    fail("[checkpoint] the progress in its metadata is damaged, or another version's: {}", e.what());
+  }
+}
+
 void Trainer::restore(const Checkpoint& checkpoint, Start start) {
   checkpoint.load(net_.parameters);
   checkpoint.load(adam_, net_.parameters);
-  std::string data;
+  const std::string data = seen_data(checkpoint);
   try {
     const nlohmann::json& p = checkpoint.progress;
     steps_done = p.at("step"), validated = p.at("validated"), next_sample_ = p.at("next_sample");
     best_accuracy = p.at("best_accuracy"), seconds = p.at("seconds");
-    data = p.at("data"), changes = p.at("changes");
+    changes = p.at("changes");
   } catch (const nlohmann::json::exception& e) {
     fail("[checkpoint] the progress in its metadata is damaged, or another version's: {}", e.what());
   }
   check(steps_done >= 0 && next_sample_ >= 0 && next_sample_ <= std::numeric_limits<int64_t>::max() - o_.batch,
         "[checkpoint] the progress in its metadata is damaged: step {}, next sample {}", steps_done, next_sample_);
-  check(data == data_.identity() || start == Start::changed,
-        "[train] the data is not what this run has seen so far: got {}, expected {}; bring that file back to go on "
-        "exactly, or go on with what is there by --change-training",
-        data_.identity(), data);
-}
-
-/// Settings that differ between two configurations, as {"lr": {"from": 1, "to": 2}, …}.
-ordered_json changed_settings(const nlohmann::json& before, const ordered_json& after) {
-  ordered_json changed = ordered_json::object();
-  for (const auto& [name, value] : after.items())
-    if (name != "out" && before.contains(name) && before[name] != nlohmann::json(value))
-      changed[name] = {{"from", before[name]}, {"to", value}};
-  return changed;
+  if (start != Start::changed) return check_same_data("train", checkpoint, data_);
+  if (o_.steps < steps_done)
+    throw UsageError(
+        fmt::format("[train] this run has taken {} steps already: got --steps {}; give more, or leave it out",
+                    steps_done, o_.steps));
+  ordered_json change = {{"step", steps_done}, {"settings", changed_settings(checkpoint.config, o_)}};
+  if (data != data_.identity()) change["data"] = {{"from", data}, {"to", data_.identity()}};
+  changes.push_back(change);
 }
 
 void write_result(const SortOptions& o, const TrainResult& result) {
@@ -187,6 +206,7 @@ void write_result(const SortOptions& o, const TrainResult& result) {
                              {"loss", result.test.loss},
                              {"seconds", result.seconds},
                              {"test_samples", result.test.samples},
+                             {"test_data", sorting_data(o, Split::test).identity()},
                              {"ceiling_all", result.test.ceiling_all},
                              {"ceiling_visible", result.test.ceiling_visible}};
   write_text(o.out + "/result.json", json.dump(2) + "\n");
@@ -201,10 +221,19 @@ std::string checkpoint_path(const std::string& folder_or_file) {
   return S_ISDIR(info.st_mode) ? folder_or_file + "/last.safetensors" : folder_or_file;
 }
 
+void check_same_data(const char* program, const Checkpoint& checkpoint, const SortingData& data) {
+  const std::string seen = seen_data(checkpoint);
+  check(seen == data.identity(),
+        "[{}] the data is not what this run has seen so far: got {}, expected {}; bring that file back to go on "
+        "exactly, or go on with what is there by --change-training of build/sort train",
+        program, data.identity(), seen);
+}
+
 std::string resumed_folder(const std::string& folder_or_last) {
   const std::string path = checkpoint_path(folder_or_last);
   check(std::filesystem::path(path).filename() == "last.safetensors",
-        "[train] a run goes on from last.safetensors in its folder: got {}; resume {}", path, parent_folder(path));
+        "[train] a run goes on from last.safetensors in its folder: got {}; resume {}", path,
+        shell_word(parent_folder(path)));
   return parent_folder(path);
 }
 
@@ -219,7 +248,10 @@ std::optional<TrainResult> finished_result(const SortOptions& o) {
                    .ceiling_all = json.at("ceiling_all"),
                    .ceiling_visible = json.at("ceiling_visible"),
                    .samples = json.at("test_samples")};
-    if (result.step != o.steps || result.test.samples != o.test_samples) return std::nullopt;
+    const SortingData data = sorting_data(o, Split::test);
+    const int64_t samples = data.size() > 0 ? std::min(o.test_samples, data.size()) : o.test_samples;
+    if (result.step != o.steps || result.test.samples != samples || json.at("test_data") != data.identity())
+      return std::nullopt;
     return result;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // damaged: the test is made again
@@ -232,15 +264,9 @@ TrainResult train_sort(const SortOptions& o, Start start) {
   const RunFolder folder(o.out);
   check(start != Start::fresh || !exists(o.out + "/last.safetensors"),
         "[train] {} holds a run already: go on with --resume {}, choose another folder with --out, or remove it", o.out,
-        o.out);
+        shell_word(o.out));
   Trainer trainer(o);
-  if (start != Start::fresh) {
-    const Checkpoint checkpoint(o.out + "/last.safetensors");
-    trainer.restore(checkpoint, start);
-    SortOptions now = o;
-    ordered_json changed = changed_settings(checkpoint.config, to_json(option_table(now)));
-    if (start == Start::changed) trainer.changes.push_back({{"step", trainer.steps_done}, {"settings", changed}});
-  }
+  if (start != Start::fresh) trainer.restore(Checkpoint(o.out + "/last.safetensors"), start);
   MetricsFile metrics(o.out + "/metrics.jsonl", trainer.steps_done);
   const SortingData validation = sorting_data(o, Split::validation);
   Progress progress(o.model, trainer.steps_done, o.steps);
@@ -248,6 +274,7 @@ TrainResult train_sort(const SortOptions& o, Start start) {
   // An unwritable folder or a full disk shows now, not after an hour.
   if (start != Start::resumed) trainer.save("last.safetensors");
   save_options(o.out + "/config.json", o);
+  if (start == Start::changed) metrics.append({{"step", trainer.steps_done}, {"change", trainer.changes.back()}});
 
   const auto every = [&](int64_t period) {
     return period > 0 && trainer.steps_done > 0 && trainer.steps_done % period == 0;

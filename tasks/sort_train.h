@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "nn/checkpoint.h"
 #include "tasks/sort_model.h"
 
 namespace lem {
@@ -29,7 +30,11 @@ enum class Start {
 /// made it.
 TrainResult train_sort(const SortOptions& o, Start start);
 
-/// What a finished run's folder holds of its result; nothing if it is not finished with these options' steps.
+/// An Error unless `data` is what the run of a checkpoint has seen so far.
+void check_same_data(const char* program, const Checkpoint& checkpoint, const SortingData& data);
+
+/// What a finished run's folder holds of its result; nothing if it is not finished with these options' steps and
+/// test.
 std::optional<TrainResult> finished_result(const SortOptions& o);
 
 /// The checkpoint that a run's folder, or the path of a file, stands for.

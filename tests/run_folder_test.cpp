@@ -4,9 +4,11 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 
 #include "data/safetensors.h"
 #include "tasks/metrics.h"
+#include "tasks/program.h"
 #include "tensor/real.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
@@ -99,6 +101,34 @@ TEST_CASE("compare writes where it is told, and the same command goes on with wh
   CHECK(gap.code == 0);
 }
 
+TEST_CASE("compare goes on with the data that its runs have seen, or not at all", "[run-folder]") {
+  const ScratchFolder scratch;
+  const std::string data = scratch / "data.txt", test_data = scratch / "test.txt", root = scratch / "place";
+  const auto generate = [&](const std::string& file, const std::string& seed) {
+    return run({"generate", "--symbols", "5", "--length", "40", "--count", "30", "--seed", seed, "--out", file},
+               scratch)
+        .code;
+  };
+  const Words compare = quick("compare", root, {"--data", data, "--test-data", test_data, "--test-samples", "100"});
+  REQUIRE(generate(data, "1") == 0);
+  REQUIRE(generate(test_data, "2") == 0);
+  REQUIRE(run(compare, scratch).code == 0);
+  const auto before = contents(root);
+  REQUIRE(run(compare, scratch).code == 0);
+  CHECK(contents(root) == before);
+  // Other data to test on: the same runs, tested again.
+  REQUIRE(generate(test_data, "3") == 0);
+  REQUIRE(run(compare, scratch).code == 0);
+  CHECK(read_whole(root + "/infinity/result.json") != before.at(root + "/infinity/result.json"));
+  // Other data to train on: refused before anything is touched.
+  REQUIRE(generate(data, "4") == 0);
+  const auto after = contents(root);
+  const Ended refused = run(compare, scratch);
+  CHECK(refused.code == 1);
+  CHECK_THAT(refused.output, Contains("[compare] the data is not what this run has seen so far"));
+  CHECK(contents(root) == after);
+}
+
 TEST_CASE("two programs are never at work in one folder", "[run-folder]") {
   const ScratchFolder scratch;
   const std::string out = scratch / "run";
@@ -149,9 +179,24 @@ TEST_CASE("settings of the training change when one says so, and the run notes f
   CHECK(progress.at("changes")[0].at("step") == 10);
   CHECK(progress.at("changes")[0].at("settings").at("steps") == nlohmann::json{{"from", 10}, {"to", 20}});
   CHECK(progress.at("changes")[0].at("settings").at("batch") == nlohmann::json{{"from", 4}, {"to", 3}});
-  const Ended model = run({"train", "--resume", out, "--change-training", "--heads", "4"}, scratch);
-  CHECK(model.code == 2);
-  CHECK_THAT(model.output, Contains("heads: 2 in the checkpoint, 4 asked for"));
+  // The record of the steps says so where they change, and reads as one.
+  int notes = 0;
+  for (const nlohmann::json& record : read_metrics(out + "/metrics.jsonl"))
+    if (record.contains("change")) {
+      CHECK(record.at("change") == progress.at("changes")[0]);
+      ++notes;
+    }
+  CHECK(notes == 1);
+
+  const auto before = contents(out);
+  for (const auto& [flag, value, says] : {std::tuple{"--heads", "4", "heads: 2 in the checkpoint, 4 asked for"},
+                                          {"--init-std", "0.1", "init-std: 0.02 in the checkpoint, 0.1 asked for"},
+                                          {"--steps", "19", "this run has taken 20 steps already: got --steps 19"}}) {
+    const Ended misuse = run({"train", "--resume", out, "--change-training", flag, value}, scratch);
+    CHECK(misuse.code == 2);
+    CHECK_THAT(misuse.output, Contains(says));
+    CHECK(contents(out) == before);
+  }
 }
 
 TEST_CASE("the advice after a loss that is not finite is a command that works", "[run-folder]") {
@@ -167,6 +212,32 @@ TEST_CASE("the advice after a loss that is not finite is a command that works", 
   Words advice{std::istream_iterator<std::string>(words), {}};
   advice.back() = "1e-3";  // ten times less is too large still
   CHECK(run(advice, scratch).code == 0);
+
+  // Before the first step nothing but the settings can be at fault.
+  const Ended first =
+      run(quick("train", scratch / "first", {"--sigma0", "1e-6", "--lambda-kl", kDouble ? "1e300" : "1e38"}), scratch);
+  CHECK(first.code == 1);
+  CHECK_THAT(first.output, Contains("[train] step 1: ") && Contains("start anew") && !Contains("--resume"));
+}
+
+TEST_CASE("a command that is advised can be pasted, whatever the folder is called", "[run-folder]") {
+  const ScratchFolder scratch;
+  for (const char* name : {"my run", "it's $HOME", "a;b&c"}) {
+    const std::string out = scratch / name;
+    Program stopped(quick("train", out, {"--steps", "10000000"}), scratch / "log");
+    REQUIRE(stopped.says("step "));
+    stopped.signal(SIGINT);
+    REQUIRE(stopped.wait() == 130);
+    const std::string said = stopped.output(), command = "build/sort ";
+    std::string advice = said.substr(said.rfind(command) + command.size());
+    advice = Program::path() + " " + advice.substr(0, advice.find('\n')) + " --change-training --steps 10000001";
+    Program pasted({}, scratch / "log", {.environment = {}, .closed = {}, .wrapper = {"sh", "-c", "exec " + advice}});
+    REQUIRE(pasted.says("step "));
+    pasted.signal(SIGINT);
+    CHECK(pasted.wait() == 130);
+  }
+  CHECK(shell_word("runs/demo/infinity") == "runs/demo/infinity");
+  CHECK(shell_word("-x") == "'./-x'");
 }
 
 TEST_CASE("a run goes on with the data that it has seen, or not at all", "[run-folder]") {

@@ -218,7 +218,31 @@ TEST_CASE("no number means something else as a real, in which models compute", "
     CHECK_THAT(refused("nan"), Contains("--" + option.name));
     CHECK_THAT(refused("inf"), Contains("--" + option.name));
     const bool below_one = option.allowed.high == 1 && option.allowed.high_end == Ends::open;
+    // What is said to be the least or the most can be had.
+    for (const auto& [bound, end] :
+         {std::pair{option.allowed.low, option.allowed.low_end}, {option.allowed.high, option.allowed.high_end}})
+      if (std::isfinite(bound) && end == Ends::closed) CHECK(refused(fmt::format("{}", bound)) == "(no error)");
     if (below_one) CHECK_THAT(refused(kDouble ? "0.99999999999999999" : "0.9999999999"), Contains("--" + option.name));
   }
   CHECK(refusal({"--adam-eps", kDouble ? "1e-320" : "1e-46"}).starts_with("[options] --adam-eps: got"));
+}
+
+TEST_CASE("whatever is given for a whole number is refused by name, or is a setting that can be used", "[options]") {
+  SortOptions defaults, o;
+  for (const Option& option : option_table(o)) {
+    if (!std::holds_alternative<int64_t*>(option.value)) continue;
+    for (const std::string text : {"-9223372036854775808", "-1", "0", "1", "1048576", "9223372036854775807",
+                                   "9223372036854775808", "1e3", "1.5", "", " ", "x", "nan", "inf", "0x10"}) {
+      CAPTURE(option.name, text);
+      o = defaults;
+      const std::string refused = error_of([&] { set_from_text(option, text, "--" + option.name); });
+      if (refused != "(no error)") {
+        CHECK_THAT(refused, Contains("--" + option.name));
+        continue;
+      }
+      CHECK(to_text(option) == (text == "1e3" ? "1000" : text));
+      const std::string together = error_of([&] { validate(o); });
+      CHECK((together == "(no error)" || together.starts_with("[options]")));
+    }
+  }
 }
