@@ -15,23 +15,29 @@ namespace {
 constexpr double kWidth = 900, kMargin = 28, kHeader = 96, kLegendTop = 74, kPanelHeight = 350, kColumnGap = 34;
 constexpr double kLeft = 54, kRight = 56, kTop = 36, kBottom = 58;  // of a panel, around its plot
 constexpr double kSmallText = 16, kText = 17, kTitle = 24;
+constexpr double kKeyLeft = 36, kKeyRow = 24;  // of what says which line is which: a line's sample, then its name
 constexpr size_t kFewPoints = 60;
 
 // Okabe & Ito's colours, which people with every kind of colour vision tell apart; darkest first.
 constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#b0578f", "#8a6d00", "#56b4e9"};
+constexpr const char* kDashes[] = {"7 5", "2 4", "12 4 2 4", "12 8"};  // of levels, in a panel's order
 constexpr const char *kInk = "#1f2328", *kSoftInk = "#57606a", *kGrid = "#e6e8eb", *kAxis = "#9aa1a9";
 
 struct Box {
   double left, top, right, bottom;
   double width() const { return right - left; }
   double height() const { return bottom - top; }
-  bool overlaps(const Box& o) const { return left < o.right && o.left < right && top < o.bottom && o.top < bottom; }
 };
 
 /// A text's width, near enough to keep texts apart.
 double text_width(const std::string& text, double size) {
   const auto letters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
   return 0.54 * size * double(letters);
+}
+
+/// The size, at most `size`, at which a text (bold, to be safe) is no wider than `room`.
+double fitting(const std::string& text, double size, double room) {
+  return std::min(size, size * room / (1.1 * text_width(text, size) + 1));
 }
 
 /// Text for XML: the five special characters escaped, control characters blanked, broken UTF-8 questioned.
@@ -80,7 +86,7 @@ class Svg {
         colour, anchor, bold ? R"( font-weight="600")" : "",
         halo ? R"( stroke="#ffffff" stroke-width="4" stroke-linejoin="round" paint-order="stroke")" : "", escape(text));
   }
-  void line(double x1, double y1, double x2, double y2, const char* colour, const char* more = "") {
+  void line(double x1, double y1, double x2, double y2, const char* colour, const std::string& more = "") {
     add(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"{}/>)", x1, y1, x2, y2, colour, more);
   }
   std::string take() { return std::move(text_); }
@@ -122,7 +128,7 @@ std::vector<Place> place_legend(const std::vector<std::string>& labels) {
   std::vector<Place> places;
   Place next{kMargin, kLegendTop};
   for (const std::string& label : labels) {
-    const double width = 36 + 1.08 * text_width(label, kText);
+    const double width = kKeyLeft + 1.08 * text_width(label, kText);
     if (next.x > kMargin && next.x + width > kWidth - kMargin) next = {kMargin, next.y + 26};
     places.push_back(next);
     next.x += width + 26;
@@ -136,21 +142,21 @@ class Plot {
   Plot(Svg& svg, const Panel& panel, const Box& box, int number, const std::map<std::string, size_t>& colours)
       : svg_(svg), panel_(panel), box_(box), number_(number), colours_(colours) {
     for (const Curve& curve : panel.curves) prepare(curve);
+    for (const Level& level : panel.levels)
+      if (std::isfinite(level.y)) levels_.push_back(level);
     set_ranges();
   }
 
   void draw() {
-    svg_.label(box_.left, box_.top - 16, kText, kInk, "start", panel_.title, true);
+    svg_.label(box_.left, box_.top - 16, fitting(panel_.title, kText, box_.width() + kRight), kInk, "start",
+               panel_.title, true);
     draw_axes();
     svg_.add(R"(<clipPath id="plot{}"><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></clipPath>)",
              number_, box_.left, box_.top - 2, box_.width() + 1, box_.height() + 3);
     svg_.add(R"(<g clip-path='url(#plot{})' fill="none" stroke-linejoin="round" stroke-linecap="round">)", number_);
     for (const Drawn& d : drawn_)
       if (d.smoothed) path(d.raw, colour_of(d.number), R"( stroke-width="1" stroke-opacity="0.28")");
-    for (const Level& level : panel_.levels)
-      if (std::isfinite(level.y))
-        svg_.line(box_.left, y(level.y), box_.right, y(level.y), kSoftInk,
-                  R"( stroke-width="1.5" stroke-dasharray="6 5")");
+    for (size_t i = 0; i < levels_.size(); ++i) dashed(box_.left, box_.right, y(levels_[i].y), i);
     for (const Drawn& d : drawn_) path(d.line, colour_of(d.number), R"( stroke-width="2.6")");
     svg_.add("</g>");
     for (const Drawn& d : drawn_)
@@ -158,7 +164,7 @@ class Plot {
         for (size_t i = 0; i < d.line.x.size(); ++i)
           if (std::isfinite(d.line.y[i])) draw_marker(svg_, x(d.line.x[i]), y(d.line.y[i]), 3.5, d.number);
     draw_ends();
-    draw_level_labels();
+    draw_key();
     if (empty_)
       svg_.label((box_.left + box_.right) / 2, (box_.top + box_.bottom) / 2, kText, kSoftInk, "middle", "no data yet",
                  false, true);
@@ -197,8 +203,7 @@ class Plot {
       include(y_all, bulk(d.raw.y, .01));  // a stray spike may leave the plot
     }
     empty_ = !(y_all.low <= y_all.high);
-    for (const Level& level : panel_.levels)
-      if (std::isfinite(level.y)) include(y_all, {level.y, level.y});
+    for (const Level& level : levels_) include(y_all, {level.y, level.y});
     if (panel_.percent && y_all.low >= 0 && y_all.high <= 1 && y_all.span() > .3) y_all = {0, 1};
     if (y_all.low > 0 && y_all.low < .4 * y_all.high) y_all.low = 0;
     y_range_ = widen_to_ticks(y_all, 5);
@@ -224,7 +229,8 @@ class Plot {
       svg_.label(x(tick), box_.bottom + 22, kSmallText, kSoftInk, "middle", tick_text(tick, step(x_ticks), false));
     }
     svg_.line(box_.left, box_.bottom, box_.right, box_.bottom, kAxis);
-    svg_.label((box_.left + box_.right) / 2, box_.bottom + 44, kSmallText, kSoftInk, "middle", panel_.x_label);
+    svg_.label((box_.left + box_.right) / 2, box_.bottom + 44, fitting(panel_.x_label, kSmallText, box_.width()),
+               kSoftInk, "middle", panel_.x_label);
   }
 
   void path(const Points& points, const char* colour, const char* more) {
@@ -265,22 +271,19 @@ class Plot {
       svg_.label(box_.right + 9, end.text_y + 6, kText, colour_of(end.number), "start", end.text, true);
   }
 
-  /// Each level's label where it covers least of the curves: above or below its line, left to right.
-  void draw_level_labels() {
-    for (const Level& level : panel_.levels) {
-      if (!std::isfinite(level.y)) continue;
-      const double width = text_width(level.label, kSmallText), room = std::max(box_.width() - width - 16, 0.);
-      Box best{};
-      double least = INFINITY;
-      for (const double above : {1., 0.})
-        for (const double along : {.0, .25, .5, .75, 1.}) {
-          const double left = box_.left + 8 + along * room, line = y(level.y);
-          const double top = above > 0 ? line - 6 - kSmallText : line + 5;
-          const Box box{left, top, left + width, top + kSmallText + 2};
-          if (const double c = cost(box); c < least) least = c, best = box;
-        }
-      placed_.push_back(best);
-      svg_.label(best.left, best.bottom - 5, kSmallText, kSoftInk, "start", level.label, false, true);
+  void dashed(double left, double right, double at, size_t number) {
+    svg_.line(left, at, right, at, kSoftInk,
+              fmt::format(R"( stroke-width="1.5" stroke-dasharray="{}")", kDashes[number % std::size(kDashes)]));
+  }
+
+  /// Which level is which, below the plot: there they cover nothing, however long their names are.
+  void draw_key() {
+    const double left = box_.left - kLeft, room = box_.right + kRight - left - kKeyLeft;
+    for (size_t i = 0; i < levels_.size(); ++i) {
+      const double at = box_.bottom + 66 + double(i) * kKeyRow;
+      const std::string& label = levels_[i].label;
+      dashed(left, left + 27, at, i);
+      svg_.label(left + kKeyLeft, at + 5.5, fitting(label, kSmallText, room), kSoftInk, "start", label);
     }
   }
 
@@ -291,29 +294,13 @@ class Plot {
     return fmt::format("{:.{}f}", value, std::abs(value) >= 100 ? 0 : 2);
   }
 
-  double cost(const Box& box) const {
-    double cost = box.top < box_.top - 2 || box.bottom > box_.bottom ? 1e6 : 0;
-    for (const Box& other : placed_) cost += box.overlaps(other) ? 1e5 : 0;
-    for (const Level& level : panel_.levels)
-      if (y(level.y) > box.top && y(level.y) < box.bottom) cost += 1e4;
-    for (const Drawn& d : drawn_) {
-      for (size_t i = 0; i < d.line.x.size(); ++i) cost += covers(box, d.line, i) ? 10 : 0;
-      for (size_t i = 0; d.smoothed && i < d.raw.x.size(); ++i) cost += covers(box, d.raw, i) ? 1 : 0;
-    }
-    return cost;
-  }
-  bool covers(const Box& box, const Points& points, size_t i) const {
-    const double px = x(points.x[i]), py = y(points.y[i]);
-    return px > box.left - 4 && px < box.right + 4 && py > box.top - 4 && py < box.bottom + 4;
-  }
-
   Svg& svg_;
   const Panel& panel_;
   Box box_;
   int number_;
   const std::map<std::string, size_t>& colours_;
   std::vector<Drawn> drawn_;
-  std::vector<Box> placed_;
+  std::vector<Level> levels_;  // the finite ones
   Range x_range_, y_range_;
   bool empty_ = false;
 };
@@ -326,7 +313,9 @@ std::string curves_svg(const std::string& title, const std::vector<Panel>& panel
   const std::vector<Place> legend = place_legend(labels);
   const double header = kHeader + (legend.empty() ? 0 : legend.back().y - kLegendTop);
   const int columns = panels.size() > 1 ? 2 : 1, rows = int(panels.size() + 1) / 2;
-  const double height = header + rows * kPanelHeight + 10;
+  size_t levels = 0;
+  for (const Panel& panel : panels) levels = std::max(levels, panel.levels.size());
+  const double panel_height = kPanelHeight + double(levels) * kKeyRow, height = header + rows * panel_height + 10;
   Svg svg;
   svg.add(R"(<?xml version="1.0" encoding="UTF-8"?>)");
   svg.add(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" )"
@@ -335,19 +324,18 @@ std::string curves_svg(const std::string& title, const std::vector<Panel>& panel
   svg.add("<title>{}</title>", escape(title));
   svg.add(R"(<rect width="{:g}" height="{:g}" rx="10" fill="#ffffff"/>)", kWidth, height);
   const double room = kWidth - 2 * kMargin;
-  svg.label(kMargin, 44, std::min(kTitle, kTitle * room / (1.1 * text_width(title, kTitle) + 1)), kInk, "start", title,
-            true);
+  svg.label(kMargin, 44, fitting(title, kTitle, room), kInk, "start", title, true);
   for (size_t i = 0; i < labels.size(); ++i) {
     const auto [x, y] = legend[i];
     svg.line(x + 1, y, x + 27, y, colour_of(i), R"( stroke-width="3.5" stroke-linecap="round")");
     draw_marker(svg, x + 14, y, 5, i);
-    svg.label(x + 36, y + 6, kText, colour_of(i), "start", labels[i], true);
+    svg.label(x + kKeyLeft, y + 6, fitting(labels[i], kText, room - kKeyLeft), colour_of(i), "start", labels[i], true);
   }
 
   const double panel_width = (kWidth - 2 * kMargin - (columns - 1) * kColumnGap) / columns;
   for (size_t i = 0; i < panels.size(); ++i) {
     const double left = kMargin + double(int(i) % columns) * (panel_width + kColumnGap);
-    const double top = header + double(int(i) / columns) * kPanelHeight;
+    const double top = header + double(int(i) / columns) * panel_height;
     const Box box{left + kLeft, top + kTop, left + panel_width - kRight, top + kPanelHeight - kBottom};
     Plot(svg, panels[i], box, int(i), numbers).draw();
   }

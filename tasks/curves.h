@@ -15,7 +15,7 @@ struct Curve {
   std::vector<double> x, y;
 };
 
-/// A horizontal dashed line: something to compare with, such as a ceiling.
+/// A horizontal dashed line: something to compare with, such as a ceiling. Named in a key below the plot.
 struct Level {
   std::string label;
   double y;

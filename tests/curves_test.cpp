@@ -1,6 +1,7 @@
 #include "tasks/curves.h"
 
 #include <cmath>
+#include <map>
 #include <regex>
 
 #include "data/files.h"
@@ -84,12 +85,43 @@ TEST_CASE("curves are well-formed SVG that needs nothing from elsewhere", "[curv
   for (const std::string text : {">Sorting<", ">Loss<", ">Accuracy<", ">∞-former<", ">Transformer-XL<", ">all tokens<",
                                  ">visible tokens<", ">100%<", ">400<", ">step<", "viewBox=\"0 0 900 "})
     CHECK_THAT(svg, Contains(text));
-  CHECK(count(svg, ">∞-former<") == 1);  // once in the legend, not once a panel
-  CHECK(count(svg, "stroke-dasharray") == 2);
+  CHECK(count(svg, ">∞-former<") == 1);               // once in the legend, not once a panel
+  CHECK(count(svg, "stroke-dasharray") == 4);         // each level's line and its sample in the key
   CHECK(count(svg, "stroke-opacity=\"0.28\"") == 2);  // raw lines: of the long curves only
   CHECK(count(svg, "http") == 1);                     // the name space
   CHECK(count(svg, "href") == 0);
   CHECK(count(svg, "nan") + count(svg, "inf") == 0);
+}
+
+TEST_CASE("every text stays inside the picture, and a level's name clear of the curves", "[curves]") {
+  const std::string name = "counting what short-term memory holds, and a good deal more than that, to be long";
+  const std::string level = "a level " + name, axis = "the axis " + name;
+  for (const bool two : {false, true}) {
+    std::vector<Panel> panels(two ? 2 : 1, {.title = name,
+                                            .x_label = axis,
+                                            .curves = {noisy(name + name, 500, .5), noisy("short", 40, 1)},
+                                            .levels = {{level, .54}, {"near", .55}},
+                                            .percent = true});
+    const std::string svg = curves_svg(name + name, panels);
+    static const std::regex kText(
+        "<text x=\"([\\d.-]+)\" y=\"([\\d.-]+)\" font-size=\"([\\d.]+)\"[^>]*text-anchor=\"(\\w+)\"[^>]*>([^<]*)<");
+    std::map<std::string, double> height;  // y of each text, the lowest
+    for (std::sregex_iterator at(svg.begin(), svg.end(), kText), end; at != end; ++at) {
+      const std::string text = (*at)[5], anchor = (*at)[4];
+      const double x = std::stod((*at)[1]), width = .56 * std::stod((*at)[3]) * double(text.size());
+      const double left = anchor == "start" ? x : anchor == "middle" ? x - width / 2 : x - width;
+      CAPTURE(text);
+      CHECK(left >= 0);
+      CHECK(left + width <= 900);
+      height[text] = std::max(height[text], std::stod((*at)[2]));
+    }
+    REQUIRE(height.count(level) == 1);
+    CHECK(height[level] > height[axis]);
+    CHECK(height["near"] > height[level]);
+    std::smatch size;
+    REQUIRE(std::regex_search(svg, size, std::regex("viewBox=\"0 0 900 ([\\d.]+)\"")));
+    CHECK(height["near"] + 5 < std::stod(size[1]));
+  }
 }
 
 TEST_CASE("strange text cannot break the file", "[curves]") {
