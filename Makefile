@@ -129,6 +129,12 @@ $(OBJ)/tests/run $(OBJ)/tests/kernels: LIBS = $(TEST_LIBS)
 $(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	$(link)
 
+# Makes the disk of a program that is tested fail.
+$(BIN)/disk_shim.so: tests/shim/disk.cpp $(OBJ)/compiler.settings
+	@mkdir -p $(@D)
+	@echo "  c++  $<"
+	@$(CXX) -std=c++20 -O1 -fPIC -shared $< -ldl -o $@
+
 # A program for each parser, fed by libFuzzer (clang) under the sanitizers with what it makes of a few files that are right
 # and of what it found before, all in build/fuzz/. An input that is no good must give an Error, nothing else.
 FUZZERS := $(patsubst %.cpp,$(OBJ)/%,$(wildcard tests/fuzz/*.cpp))
@@ -177,7 +183,7 @@ simt-orders: tests
 .PHONY: programs tests examples
 examples: $(EXAMPLES)
 programs: $(TASKS)
-tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES)
+tests: $(OBJ)/tests/run $(TASKS) $(EXAMPLES) $(BIN)/disk_shim.so
 
 # --- what a user types --------------------------------------------------------------------------------------------------
 # Each of these first sees to it that what the build needs is there (silent if so; SKIP_SETUP=1: takes it for granted).

@@ -9,8 +9,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
+#include <utility>
 
+#include "data/safetensors.h"
 #include "tensor/error.h"
 #include "tests/catch.h"
 
@@ -26,6 +29,19 @@ inline void write_whole(const std::filesystem::path& path, const std::string& by
   std::ofstream out(path, std::ios::binary);
   out.write(bytes.data(), std::streamsize(bytes.size()));
   if (!out.flush()) fail("[test] cannot write {}", path.string());
+}
+
+/// Every tensor of a safetensors file, as bytes.
+inline std::map<std::string, std::string> tensors(const std::string& path) {
+  const SafetensorsFile file(path);
+  std::map<std::string, std::string> all;
+  for (const std::string& name : file.names()) {
+    const Entry& e = file.entry(name);
+    std::string bytes(size_t(e.end - e.begin), '\0');
+    file.read(name, bytes.data(), e.dtype, e.shape);
+    all[name] = std::move(bytes);
+  }
+  return all;
 }
 
 /// Starts `action` in a child process; it exits with 0, with 1 after a lem::Error, with 2 after anything else thrown.

@@ -8,31 +8,15 @@
 #include <thread>
 
 #include "data/files.h"
-#include "data/safetensors.h"
 #include "tasks/metrics.h"
 #include "tensor/backend.h"
 #include "tests/catch.h"
+#include "tests/file_helpers.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 
 using namespace lem;
-
-namespace {
-
-/// Every tensor of a checkpoint, as bytes.
-std::map<std::string, std::vector<char>> tensors(const std::string& path) {
-  const SafetensorsFile file(path);
-  std::map<std::string, std::vector<char>> all;
-  for (const std::string& name : file.names()) {
-    const Entry& e = file.entry(name);
-    std::vector<char> bytes(size_t(e.end - e.begin));
-    file.read(name, bytes.data(), e.dtype, e.shape);
-    all[name] = std::move(bytes);
-  }
-  return all;
-}
-
-}  // namespace
+using test::tensors;
 
 TEST_CASE("a run that is killed and resumed ends with the same metrics and weights", "[sort]") {
   const ScratchFolder scratch;
