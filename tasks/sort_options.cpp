@@ -46,8 +46,7 @@ OptionTable transformer_table(SortOptions& o) {
       {"dropout", group, Scope::training, &o.dropout, "dropout rate", between(0, 1, Ends::closed, Ends::open)},
       {"attention-dropout", group, Scope::training, &o.attention_dropout, "dropout rate of attention's probabilities",
        between(0, 1, Ends::closed, Ends::open)},
-      {"init-std", group, Scope::weights, &o.init_std, "weights start from N(0, this²)",
-       between(0, 1000, Ends::open, Ends::closed)},
+      {"init-std", group, Scope::weights, &o.init_std, "weights start from N(0, this²)", above(0)},
   };
 }
 
