@@ -2,6 +2,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <string>
 
 #include "cuda/device.h"
 #include "cuda/gemm.h"
@@ -154,11 +155,30 @@ double stop_clock() {
   return 1e-3 * double(milliseconds);
 }
 
-/// Why no device can be used, or null.
-const char* missing() {
+/// Asked whether this build has code for the device: where it has none, none of its kernels has.
+__global__ void probe_kernel() {}
+
+}  // namespace
+
+std::string missing() {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
-  if (error == cudaSuccess && devices > 0) return nullptr;
+  if (error == cudaSuccess && devices > 0) {
+    cudaFuncAttributes attributes;
+    const cudaError_t code = cudaFuncGetAttributes(&attributes, probe_kernel);
+    if (code == cudaSuccess) return "";
+    (void)cudaGetLastError();  // forget it
+    if (code != cudaErrorNoKernelImageForDevice && code != cudaErrorInvalidDeviceFunction)
+      return cudaGetErrorString(code);
+    int device = 0, major = 0, minor = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+    return fmt::format(
+        "this build has no code for this machine's GPU, of compute capability {0}.{1}: build again with "
+        "CUDA_ARCHS={0}{1}",
+        major, minor);
+  }
   if (error == cudaSuccess || error == cudaErrorNoDevice) return "there is no GPU on this machine";
   int driver = 0;  // the newest CUDA that it can run; 0: there is none
   if (error != cudaErrorInsufficientDriver || cudaDriverGetVersion(&driver) != cudaSuccess)
@@ -167,7 +187,10 @@ const char* missing() {
                      : "this machine's NVIDIA driver is older than the CUDA toolkit of this build: update the driver";
 }
 
-}  // namespace
+const char* absence() {
+  static const std::string why = missing();  // asked once: a GPU does not come or go
+  return why.c_str();
+}
 
 const Backend* backend() {
   static const Backend table = {kName,
@@ -186,10 +209,7 @@ const Backend* backend() {
 #include "tensor/kernels.h"
 #undef KERNEL
                                 }};
-  static const bool usable = missing() == nullptr;
-  return usable ? &table : nullptr;
+  return *absence() ? nullptr : &table;
 }
-
-const char* absence() { return missing(); }
 
 }  // namespace lem::LEM_DEVICE

@@ -2,6 +2,8 @@
 // g++ into namespace lem::simt, where cuda/simt runs its threads on the CPU (docs/simt.md).
 #pragma once
 
+#include <string>
+
 #include "cuda/simt/cublas.h"
 #include "cuda/simt/simt.h"
 #include "tensor/backend.h"
@@ -26,6 +28,9 @@ inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 cudaStream_t stream();
 /// cuBLAS on that stream.
 cublasHandle_t blas();
+
+/// Why no device can be used, asked anew; empty if one can. absence() (tensor/backend.h) is what it was at first.
+std::string missing();
 
 /// Throws an Error: the failing expression, file, line, device, and what CUDA says of it.
 [[noreturn]] void fail_cuda(cudaError_t error, const char* expression, const char* file, int line);

@@ -94,15 +94,16 @@ __device__ inline void hold(int cols, Read read, X&... held) {
     if (const int c = (i * kRow + lane_in_row<kRow>()) * W; c < cols) read(c, held[i]...);
 }
 /// f(c, x…) for all columns c … c + W − 1 of this thread: x are the held numbers, which f may change, and beyond those
-/// what read(c, x…) makes of memory, each time anew.
+/// what read(c, x…) makes of memory, each time anew. A warp's row has none beyond (launch_rows).
 template <int kRow, int W, class Read, class F, class... X>
 __device__ inline void for_columns(int cols, Read read, F f, X&... held) {
   hold<kRow, W>(cols, f, held...);
-  for (int c = (kHeldColumns / W * kRow + lane_in_row<kRow>()) * W; c < cols; c += kRow * W)
-    [&](std::remove_extent_t<X>... x) {
-      read(c, x...);
-      f(c, x...);
-    }(std::remove_extent_t<X>{}...);
+  if constexpr (kRow != kWarp)
+    for (int c = (kHeldColumns / W * kRow + lane_in_row<kRow>()) * W; c < cols; c += kRow * W)
+      [&](std::remove_extent_t<X>... x) {
+        read(c, x...);
+        f(c, x...);
+      }(std::remove_extent_t<X>{}...);
 }
 /// f(c) for the same columns, nothing held.
 template <int kRow, int W, class F>

@@ -1,5 +1,5 @@
-// The host's side of the CUDA backend (cuda/backend.cu, cuda/gemm.cu) on the interpreter, which lets a test see what a
-// GPU hides: what is queued, who waits, how much memory is left.
+// The host's side of the CUDA backend (cuda/backend.cu, cuda/gemm.cu). Most of it on the interpreter alone, which lets
+// a test see what a GPU hides: what is queued, who waits, how much memory is left.
 #include <numeric>
 
 #include "cuda/device.h"
@@ -7,6 +7,7 @@
 #include "tensor/pool.h"
 #include "tensor/tensor.h"
 #include "tests/catch.h"
+#include "tests/kernel_check.h"
 
 namespace lem {
 namespace {
@@ -22,39 +23,62 @@ Tensor mebibytes(double n) { return Tensor({int64_t(n * double(kMiB) / sizeof(re
 
 // ---- uploads
 
-TEST_CASE("a small upload does not wait, and the host's memory may be changed at once", "[device]") {
-  const Backend& device = backend(kDevice);
-  const int64_t n = 1000;
-  const Tensor x = zeros({16, n}, kDevice);
-  device.synchronize();
-  const uint64_t done = queue().done;
-  std::vector<real> host(n);
-  for (int64_t row = 0; row < 16; ++row) {
-    std::fill(host.begin(), host.end(), real(row));
-    device.upload(x.data() + row * n, host.data(), host.size() * sizeof(real));
+TEST_CASE("after a small upload the host's memory may be changed at once", "[device]") {
+  for (const Device where : test::devices()) {
+    CAPTURE(name(where));
+    const Backend& device = backend(where);
+    const int64_t n = 1000;
+    const Tensor x = zeros({16, n}, where);
+    device.synchronize();
+    const uint64_t done = where == Device::simt ? queue().done : 0;
+    std::vector<real> host(n);
+    for (int64_t row = 0; row < 16; ++row) {
+      std::fill(host.begin(), host.end(), real(row));
+      device.upload(x.data() + row * n, host.data(), host.size() * sizeof(real));
+    }
+    std::fill(host.begin(), host.end(), real(-1));
+    if (where == Device::simt) CHECK(queue().done == done);  // nobody waited
+    const std::vector<real> got = x.to_vector();
+    if (where == Device::simt) CHECK(queue().done == queue().submitted);
+    for (int64_t i = 0; i < 16 * n; ++i) REQUIRE(got[size_t(i)] == real(i / n));
   }
-  std::fill(host.begin(), host.end(), real(-1));
-  CHECK(queue().done == done);
-  const std::vector<real> got = x.to_vector();
-  CHECK(queue().done == queue().submitted);
-  for (int64_t i = 0; i < 16 * n; ++i) REQUIRE(got[size_t(i)] == real(i / n));
 }
 
 TEST_CASE("uploads of any size and number arrive in order with the kernels", "[device]") {
-  const Backend& device = backend(kDevice);
-  const int64_t n = (80 << 10) / sizeof(real);  // the largest ones are too large for a slot
-  const Tensor x = zeros({n}, kDevice), y = zeros({n}, kDevice);
-  std::vector<real> host(size_t(n), 0), now(size_t(n), 0), sum(size_t(n), 0);
-  for (int i = 1; i <= 100; ++i) {
-    const size_t part = i == 1 ? 0 : i == 2 ? 1 : i == 3 ? size_t(64 << 10) / sizeof(real) : size_t(n * i / 100);
-    std::fill(host.begin(), host.end(), real(i));
-    device.upload(x.data(), host.data(), part * sizeof(real));
-    device.kernels.axpy(y.data(), 1, x.data(), n);
-    std::fill_n(now.begin(), part, real(i));
-    for (size_t j = 0; j < sum.size(); ++j) sum[j] += now[j];
+  for (const Device where : test::devices()) {
+    CAPTURE(name(where));
+    const Backend& device = backend(where);
+    const int64_t n = (80 << 10) / sizeof(real);  // the largest ones are too large for a slot
+    const Tensor x = zeros({n}, where), y = zeros({n}, where);
+    std::vector<real> host(size_t(n), 0), now(size_t(n), 0), sum(size_t(n), 0);
+    for (int i = 1; i <= 100; ++i) {
+      const size_t part = i == 1 ? 0 : i == 2 ? 1 : i == 3 ? size_t(64 << 10) / sizeof(real) : size_t(n * i / 100);
+      std::fill(host.begin(), host.end(), real(i));
+      device.upload(x.data(), host.data(), part * sizeof(real));
+      device.kernels.axpy(y.data(), 1, x.data(), n);
+      std::fill_n(now.begin(), part, real(i));
+      for (size_t j = 0; j < sum.size(); ++j) sum[j] += now[j];
+    }
+    CHECK(x.to_vector() == now);
+    CHECK(y.to_vector() == sum);
   }
-  CHECK(x.to_vector() == now);
-  CHECK(y.to_vector() == sum);
+}
+
+// ---- a GPU that this build has no code for
+
+TEST_CASE("a GPU that the build has no code for is named, and what to build", "[device]") {
+  CHECK(simt::missing() == "");
+  struct NoCode {
+    NoCode() { ::simt::set_device_code(false); }
+    ~NoCode() { ::simt::set_device_code(true); }
+  };
+  {
+    const NoCode no_code;
+    CHECK_THAT(simt::missing(), Contains("no code for this machine's GPU, of compute capability ") &&
+                                    Contains("build again with CUDA_ARCHS="));
+  }
+  CHECK(simt::missing() == "");
+  CHECK(cudaGetLastError() == cudaSuccess);
 }
 
 // ---- launches

@@ -81,10 +81,10 @@ Words made_small(const std::string& command) {
 TEST_CASE("commands are found in a page", "[commands]") {
   const ScratchFolder scratch;
   std::ofstream(scratch / "page.md")
-      << "Say `make it`, or `make thing X=1`, not make believe.\n```\nbuild/sort a --b   # why\n"
+      << "Say `make check`, or `make format X=1`, not make believe.\n```\nbuild/sort a --b   # why\n"
          "make …\n```\n    X=1 make c\n";
   CHECK(commands(scratch / "page.md", "build/sort|make") ==
-        Words{"make it", "make thing X=1", "build/sort a --b", "X=1 make c"});
+        Words{"make check", "make format X=1", "build/sort a --b", "X=1 make c"});
 }
 
 TEST_CASE("every command of README and docs works, one after another", "[commands]") {

@@ -237,8 +237,14 @@ void add_row_kernels(std::vector<KernelCase>& table) {
         if (with_z || p == 0) add_layer_norm(table, {rows, cols, with_z, with_bias, p});
   }
   add_layer_norm(table, {2, 1031, true, true, real(0.25)});  // past a chunk of the dropout mask
-  for (auto [n, V, C] :
-       {std::array<int64_t, 3>{1, 1, 1}, {33, 5, 31}, {257, 257, 4}, {1000, 7, 64}, {32, 1000, 33}, {0, 3, 5}}) {
+  for (auto [n, V, C] : {std::array<int64_t, 3>{1, 1, 1},
+                         {33, 5, 31},
+                         {257, 257, 4},
+                         {1000, 7, 64},
+                         {32, 1000, 33},
+                         {3, 5, 1000},
+                         {3, 5, 1031},
+                         {0, 3, 5}}) {
     add_embedding_forward(table, n, V, C);
     add_embedding_backward(table, n, V, C);
   }

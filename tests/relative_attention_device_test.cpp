@@ -141,6 +141,14 @@ TEST_CASE("relative attention in CUDA equals the oracle with every option", "[re
                            first_key));
 }
 
+TEST_CASE("relative attention in CUDA equals the oracle for odd and wide heads with every option",
+          "[relative_attention][device]") {
+  const int64_t D = GENERATE(33, 100), window = GENERATE(0, 1, 40);
+  const real p = GENERATE(real(0), real(.25));
+  on_devices(
+      random_inputs({.B = 2, .T = 70, .K = 131, .H = 1, .D = D, .window = window, .dropout = {p, {11, 5}}}, {80, 13}));
+}
+
 TEST_CASE("relative attention in CUDA: queries that see no key, no queries, no batch", "[relative_attention][device]") {
   on_devices(random_inputs({.B = 3, .T = 140, .K = 150, .H = 2, .D = 5}, {100, 150, -3}));
   on_devices(random_inputs({.B = 2, .T = 0, .K = 9, .H = 2, .D = 3}));

@@ -43,4 +43,5 @@
 #define cudaGetDeviceProperties ::simt::cudaGetDeviceProperties
 #define cudaDeviceGetAttribute ::simt::cudaDeviceGetAttribute
 #define cudaFuncSetAttribute ::simt::cudaFuncSetAttribute
+#define cudaFuncGetAttributes ::simt::cudaFuncGetAttributes
 // clang-format on

@@ -407,6 +407,16 @@ cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attri
   return cudaSuccess;
 }
 
+static bool device_code = true;
+void set_device_code(bool there) { device_code = there; }
+cudaError_t function_attributes(cudaFuncAttributes* attributes) {
+  if (!device_code) return remember(cudaErrorNoKernelImageForDevice);
+  *attributes = {};
+  attributes->maxThreadsPerBlock = 1024;
+  attributes->maxDynamicSharedSizeBytes = int(architecture().shared_default);
+  return cudaSuccess;
+}
+
 void set_device_memory(size_t bytes) { Memory::instance().set_device_total(bytes); }
 
 }  // namespace simt

@@ -71,6 +71,11 @@ template <class F>
 cudaError_t cudaFuncSetAttribute(F* function, cudaFuncAttribute attribute, int value, Site site = Site::current()) {
   return set_function_attribute(reinterpret_cast<const void*>(function), attribute, value, site);
 }
+cudaError_t function_attributes(cudaFuncAttributes* attributes);
+template <class F>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, F*) {
+  return function_attributes(attributes);
+}
 /// __constant__ and __device__ variables are plain variables here.
 cudaError_t copy_symbol(void* symbol, size_t size, const void* src, size_t bytes, size_t offset, Site site);
 template <class T>
@@ -81,5 +86,7 @@ cudaError_t cudaMemcpyToSymbol(T& symbol, const void* src, size_t bytes, size_t 
 
 /// How much memory cudaMalloc has to give; 0: the machine's.
 void set_device_memory(size_t bytes);
+/// Whether the program holds code for the device, as one that was built for other GPUs does not.
+void set_device_code(bool there);
 
 }  // namespace simt
