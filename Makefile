@@ -53,11 +53,11 @@ CATCH_LIBS  = $(shell printf '\043if !__has_include(<catch2/catch_all.hpp>)\n\04
 TEST_LIBS   = $(LDLIBS) $(CATCH_LIBS)
 
 # --- what is built ----------------------------------------------------------------------------------------------------
-LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
+LIB_SRC  := $(wildcard tensor/*.cpp tensor/cpu/*.cpp tensor/io/*.cpp autograd/*.cpp nn/*.cpp models/*.cpp data/*.cpp)
 TEST_SRC := $(wildcard tests/*.cpp)
 TEST_CU  := $(wildcard tests/*.cu)  # look into the interpreter: only where it is built
-TASK_SRC := $(wildcard tasks/*_main.cpp)
-TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*.cpp))
+TASK_SRC := $(wildcard tasks/*/main.cpp)
+TASKLIB_SRC := $(filter-out $(TASK_SRC),$(wildcard tasks/*/*.cpp))
 BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
 # Every .cu file becomes two backends: simt, by this compiler over cuda/simt (needs CUDA's headers, no GPU), and cuda, by
 # nvcc (CUDA=1; by default where nvcc and a GPU are). Both compute in float only; simt is written for g++.
@@ -83,7 +83,7 @@ $(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu $(OBJ)/nvcc.settings
 LIB_OBJ  := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
 TASKLIB_OBJ := $(TASKLIB_SRC:%.cpp=$(OBJ)/%.o)
 BENCHLIB_OBJ := $(BENCHLIB_SRC:%.cpp=$(OBJ)/%.o)
-TASKS    := $(TASK_SRC:tasks/%_main.cpp=$(BIN)/%)
+TASKS    := $(TASK_SRC:tasks/%/main.cpp=$(BIN)/%)
 EXAMPLES := $(patsubst %.cpp,$(BIN)/%,$(wildcard examples/*.cpp))
 
 # What everything was compiled, linked and collected with, in files that change only when it does: objects and programs
@@ -116,7 +116,7 @@ define link
 @$(CXX) $(CXXFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 endef
 
-$(TASKS): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/tasks/%_main.o $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(TASKS): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/tasks/%/main.o $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	$(link)
 
 $(BIN)/bench: $(DEVICE_OBJ) $(OBJ)/bench/bench_main.o $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a

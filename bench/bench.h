@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "tasks/progress.h"
-#include "tasks/sort_options.h"
+#include "tasks/common/progress.h"
+#include "tasks/sort/options.h"
 #include "tensor/backend.h"
 
 namespace lem {

@@ -2,7 +2,7 @@
 #include <chrono>
 
 #include "bench/bench.h"
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 
 namespace lem {
 

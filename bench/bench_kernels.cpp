@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "bench/useful_flops.h"
 #include "nn/ridge.h"
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 #include "tensor/random.h"
 
 namespace lem {

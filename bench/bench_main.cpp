@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.h"
-#include "data/files.h"
-#include "tasks/program.h"
-#include "tasks/sort_model.h"
+#include "tasks/common/program.h"
+#include "tasks/sort/model.h"
+#include "tensor/io/files.h"
 
 using namespace lem;
 using nlohmann::ordered_json;

@@ -16,7 +16,7 @@
 
 #include "bench/bench.h"
 #include "bench/useful_flops.h"
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 #include "tensor/pool.h"
 
 namespace lem {

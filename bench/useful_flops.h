@@ -2,7 +2,7 @@
 // n k each), and no more. Not counted: what a mask hides, what is computed again for want of memory, elementwise work.
 #pragma once
 
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 
 namespace lem {
 

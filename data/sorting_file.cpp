@@ -10,8 +10,8 @@
 #include <iterator>
 #include <utility>
 
-#include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 #include "tensor/random.h"
 
 namespace lem {

@@ -2,8 +2,8 @@
 // draw their random numbers from.
 #pragma once
 
-#include "data/safetensors.h"
 #include "models/transformer_xl.h"
+#include "tensor/io/safetensors.h"
 
 namespace lem {
 

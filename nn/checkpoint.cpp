@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "data/json.h"
+#include "tensor/io/json.h"
 
 namespace lem {
 namespace {

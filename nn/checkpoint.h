@@ -7,15 +7,15 @@
 //   metadata "format"               kCheckpointFormat
 //   metadata "config", "progress"   JSON: the full configuration; the step, place in the data, …
 //
-// Files appear whole or not at all (data/safetensors.h): a kill or a full disk leaves the previous checkpoint as it
-// was.
+// Files appear whole or not at all (tensor/io/safetensors.h): a kill or a full disk leaves the previous checkpoint as
+// it was.
 #pragma once
 
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "data/safetensors.h"
 #include "nn/optimizer.h"
+#include "tensor/io/safetensors.h"
 
 namespace lem {
 

@@ -2,7 +2,7 @@
 // gives the same answer. (To rounding: the order of a matrix product's sums may change with its size.)
 #include <functional>
 
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"
 

@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.h"
-#include "data/files.h"
+#include "tensor/io/files.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"
 

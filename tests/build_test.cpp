@@ -88,7 +88,7 @@ TEST_CASE("setup finds libraries by building with the flags that it is given", "
 
 TEST_CASE("what was built with other settings is built again", "[build]") {
   ScratchFolder tree;  // the least that the Makefile can build
-  for (const char* folder : {"tensor", "tasks", "cuda/absent", "cuda/simt"}) fs::create_directories(tree / folder);
+  for (const char* folder : {"tensor", "tasks/count", "cuda/absent", "cuda/simt"}) fs::create_directories(tree / folder);
   fs::copy("Makefile", tree / "Makefile");
   fs::copy("cuda/simt/simt.mk", tree / "cuda/simt/simt.mk");
   write_whole(tree / "cuda/absent/simt.cpp", "");
@@ -97,7 +97,7 @@ TEST_CASE("what was built with other settings is built again", "[build]") {
   const std::string library = tree / "tensor", tasks = tree / "tasks";
   write_whole(library + "/one.cpp", "int one() { return 1; }\n");
   write_whole(library + "/two.cpp", "");
-  write_whole(tasks + "/count_main.cpp", "int one();\nint main() { return one() - 1; }\n");
+  write_whole(tasks + "/count/main.cpp", "int one();\nint main() { return one() - 1; }\n");
   const auto make = [&](const std::string& settings) {
     const Result result = run(tree.path(), kPath, "make programs SIMT= CUDA= BLAS_LIBS= " + settings);
     INFO(result.output);

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "tasks/program.h"
+#include "tasks/common/program.h"
 #include "tests/catch.h"
 
 namespace {

@@ -1,11 +1,11 @@
-#include "tasks/curves.h"
+#include "tasks/common/curves.h"
 
 #include <cmath>
 #include <map>
 #include <regex>
 
-#include "data/files.h"
-#include "tasks/chart.h"
+#include "tasks/common/chart.h"
+#include "tensor/io/files.h"
 #include "tensor/random.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"

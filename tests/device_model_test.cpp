@@ -1,7 +1,7 @@
 // Whole models on every device that there is: the same training on the CPU and on the device, step by step.
 #include <cmath>
 
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 #include "tests/catch.h"
 #include "tests/kernel_check.h"
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <utility>
 
-#include "data/safetensors.h"
 #include "tensor/error.h"
+#include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 
 namespace lem::test {

@@ -1,4 +1,4 @@
-#include "data/files.h"
+#include "tensor/io/files.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -3,9 +3,9 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
 #include "nn/ridge.h"
 #include "tensor/backend.h"
+#include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 #include "tests/numeric.h"
 

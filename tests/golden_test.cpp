@@ -6,10 +6,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
 #include "models/documents.h"
 #include "models/infinity_former.h"
 #include "nn/optimizer.h"
+#include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 #include "tests/numeric.h"
 

@@ -1,11 +1,11 @@
 // JSON that nobody here has written: nested beyond any stack, names and values as long as a file.
-#include "data/json.h"
+#include "tensor/io/json.h"
 
 #include <nlohmann/json.hpp>
 
 #include "nn/checkpoint.h"
-#include "tasks/metrics.h"
-#include "tasks/options.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/options.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
 #include "tests/scratch.h"

@@ -1,4 +1,4 @@
-#include "tasks/metrics.h"
+#include "tasks/common/metrics.h"
 
 #include <sys/resource.h>
 
@@ -7,7 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "data/files.h"
+#include "tensor/io/files.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"
 

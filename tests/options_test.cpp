@@ -1,4 +1,4 @@
-#include "tasks/options.h"
+#include "tasks/common/options.h"
 
 #include <CLI/CLI.hpp>
 #include <fstream>

@@ -16,8 +16,8 @@
 #include <thread>
 #include <vector>
 
-#include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 
 extern char** environ;
 

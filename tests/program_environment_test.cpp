@@ -6,9 +6,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
-#include "tasks/metrics.h"
-#include "tasks/program.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/program.h"
+#include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 #include "tests/program.h"
 #include "tests/scratch.h"

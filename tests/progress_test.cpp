@@ -1,4 +1,4 @@
-#include "tasks/progress.h"
+#include "tasks/common/progress.h"
 
 #include <chrono>
 #include <cmath>

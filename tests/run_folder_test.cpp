@@ -6,9 +6,9 @@
 #include <sstream>
 #include <tuple>
 
-#include "data/safetensors.h"
-#include "tasks/metrics.h"
-#include "tasks/program.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/program.h"
+#include "tensor/io/safetensors.h"
 #include "tensor/real.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"

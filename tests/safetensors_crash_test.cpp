@@ -6,7 +6,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "data/safetensors.h"
+#include "tensor/io/safetensors.h"
 #include "tests/file_helpers.h"
 #include "tests/scratch.h"
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <random>
 
-#include "data/safetensors.h"
+#include "tensor/io/safetensors.h"
 #include "tests/file_helpers.h"
 #include "tests/scratch.h"
 

@@ -1,5 +1,5 @@
 // Round trips through safetensors files, and agreement with the Python package byte for byte.
-#include "data/safetensors.h"
+#include "tensor/io/safetensors.h"
 
 #include <algorithm>
 #include <cmath>

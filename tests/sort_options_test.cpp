@@ -1,4 +1,4 @@
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 
 #include <CLI/CLI.hpp>
 #include <array>
@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "data/files.h"
+#include "tensor/io/files.h"
 #include "tensor/real.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "data/files.h"
-#include "tasks/metrics.h"
+#include "tasks/common/metrics.h"
 #include "tensor/backend.h"
+#include "tensor/io/files.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
 #include "tests/program.h"

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <set>
 
-#include "data/files.h"
+#include "tensor/io/files.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"
 

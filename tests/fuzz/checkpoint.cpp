@@ -1,7 +1,7 @@
 // Checkpoints: weights and the optimiser's moments into a model, settings into options.
 #include "nn/checkpoint.h"
 
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/model.h"
 

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 #include "tests/fuzz/input.h"
 
 using namespace lem;

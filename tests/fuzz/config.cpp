@@ -1,7 +1,7 @@
 // Option files: what is accepted is saved as a file that is accepted and says the same.
 #include <nlohmann/json.hpp>
 
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 #include "tests/fuzz/input.h"
 
 using namespace lem;

@@ -14,8 +14,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 #include "tests/scratch.h"
 
 namespace lem::fuzz {

@@ -1,5 +1,5 @@
 // metrics.jsonl: what can be read can be continued at any step, and then holds that step's records and the new one.
-#include "tasks/metrics.h"
+#include "tasks/common/metrics.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,5 @@
 // Safetensors files: what is accepted can be read, and what is written of it reads the same.
-#include "data/safetensors.h"
+#include "tensor/io/safetensors.h"
 
 #include "tests/fuzz/input.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tasks/options.h"
+#include "tasks/common/options.h"
 
 namespace lem {
 

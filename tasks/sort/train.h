@@ -5,7 +5,7 @@
 #include <string>
 
 #include "nn/checkpoint.h"
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 
 namespace lem {
 

@@ -1,4 +1,4 @@
-#include "tasks/sort_train.h"
+#include "tasks/sort/train.h"
 
 #include <sys/stat.h>
 
@@ -8,12 +8,12 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "data/files.h"
 #include "nn/checkpoint.h"
-#include "tasks/metrics.h"
-#include "tasks/program.h"
-#include "tasks/progress.h"
-#include "tasks/run_folder.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/program.h"
+#include "tasks/common/progress.h"
+#include "tasks/common/run_folder.h"
+#include "tensor/io/files.h"
 
 namespace lem {
 namespace {

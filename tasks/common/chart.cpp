@@ -1,4 +1,4 @@
-#include "tasks/chart.h"
+#include "tasks/common/chart.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "tasks/program.h"
+#include "tasks/common/program.h"
 
 #include <fcntl.h>
 #include <omp.h>

@@ -1,11 +1,11 @@
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 
 namespace lem {
 namespace {

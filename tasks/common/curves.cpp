@@ -1,13 +1,13 @@
-#include "tasks/curves.h"
+#include "tasks/common/curves.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <map>
 
-#include "data/files.h"
-#include "tasks/chart.h"
+#include "tasks/common/chart.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 
 namespace lem {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 
 namespace lem {
 

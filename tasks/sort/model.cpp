@@ -1,10 +1,10 @@
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 
 #include <fmt/core.h>
 #include <algorithm>
 
-#include "tasks/program.h"
-#include "tasks/progress.h"
+#include "tasks/common/program.h"
+#include "tasks/common/progress.h"
 
 namespace lem {
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "tasks/sort_model.h"
+#include "tasks/sort/model.h"
 
 namespace lem {
 

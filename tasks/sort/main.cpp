@@ -5,13 +5,13 @@
 #include <cstdio>
 #include <new>
 
-#include "data/files.h"
 #include "nn/checkpoint.h"
-#include "tasks/program.h"
-#include "tasks/progress.h"
-#include "tasks/sort_compare.h"
-#include "tasks/sort_stream.h"
-#include "tasks/sort_train.h"
+#include "tasks/common/program.h"
+#include "tasks/common/progress.h"
+#include "tasks/sort/compare.h"
+#include "tasks/sort/stream.h"
+#include "tasks/sort/train.h"
+#include "tensor/io/files.h"
 
 using namespace lem;
 

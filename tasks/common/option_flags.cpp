@@ -1,10 +1,10 @@
-// The command line's side of tasks/options.h.
+// The command line's side of tasks/common/options.h.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tasks/options.h"
+#include "tasks/common/options.h"
 #include "tensor/error.h"
 
 namespace lem {

@@ -1,16 +1,16 @@
-#include "tasks/sort_compare.h"
+#include "tasks/sort/compare.h"
 
 #include <fmt/core.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "data/files.h"
 #include "nn/checkpoint.h"
-#include "tasks/curves.h"
-#include "tasks/metrics.h"
-#include "tasks/program.h"
-#include "tasks/sort_train.h"
+#include "tasks/common/curves.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/program.h"
+#include "tasks/sort/train.h"
+#include "tensor/io/files.h"
 
 namespace lem {
 namespace {

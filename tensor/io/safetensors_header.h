@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/json.h"
-#include "data/safetensors.h"
+#include "tensor/io/json.h"
+#include "tensor/io/safetensors.h"
 
 namespace lem {
 

@@ -1,4 +1,4 @@
-#include "tasks/metrics.h"
+#include "tasks/common/metrics.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -7,9 +7,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "data/files.h"
-#include "data/json.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
+#include "tensor/io/json.h"
 
 namespace lem {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/safetensors_header.h"
+#include "tensor/io/safetensors_header.h"
 
 #include <fmt/format.h>
 

@@ -2,10 +2,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "data/files.h"
-#include "data/safetensors.h"
-#include "data/safetensors_header.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
+#include "tensor/io/safetensors.h"
+#include "tensor/io/safetensors_header.h"
 
 namespace lem {
 namespace {

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/descriptor.h"
+#include "tensor/io/descriptor.h"
 
 namespace lem {
 

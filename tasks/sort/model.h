@@ -7,7 +7,7 @@
 #include "models/documents.h"
 #include "models/infinity_former.h"
 #include "nn/optimizer.h"
-#include "tasks/sort_options.h"
+#include "tasks/sort/options.h"
 
 namespace lem {
 

@@ -1,4 +1,4 @@
-#include "data/safetensors.h"
+#include "tensor/io/safetensors.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,8 +9,8 @@
 #include <cstring>
 #include <system_error>
 
-#include "data/safetensors_header.h"
 #include "tensor/error.h"
+#include "tensor/io/safetensors_header.h"
 
 namespace lem {
 namespace {

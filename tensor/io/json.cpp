@@ -1,4 +1,4 @@
-#include "data/json.h"
+#include "tensor/io/json.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-#include "tasks/run_folder.h"
+#include "tasks/common/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -7,8 +7,8 @@
 
 #include <cerrno>
 
-#include "data/files.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
 
 namespace lem {
 

@@ -1,4 +1,4 @@
-#include "tasks/options.h"
+#include "tasks/common/options.h"
 
 #include <algorithm>
 #include <charconv>
@@ -7,9 +7,9 @@
 #include <numeric>
 #include <set>
 
-#include "data/files.h"
-#include "data/json.h"
 #include "tensor/error.h"
+#include "tensor/io/files.h"
+#include "tensor/io/json.h"
 #include "tensor/real.h"
 
 namespace lem {

@@ -1,4 +1,4 @@
-#include "tasks/sort_stream.h"
+#include "tasks/sort/stream.h"
 
 #include <unistd.h>
 
@@ -6,8 +6,8 @@
 #include <chrono>
 #include <fstream>
 
-#include "tasks/program.h"
-#include "tasks/progress.h"
+#include "tasks/common/program.h"
+#include "tasks/common/progress.h"
 
 namespace lem {
 namespace {
