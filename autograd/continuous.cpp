@@ -2,6 +2,7 @@
 // stands what flows where.
 #include <cmath>
 
+#include "autograd/matrix.h"
 #include "autograd/ops.h"
 
 namespace lem {
@@ -42,42 +43,25 @@ Variable density(const Variable& s, real sigma2_min) {
 
 namespace {
 
-/// Softmax attention of every head of one batch row to G keys, the plain way: p (H, T, G) = softmax(q_h k_hᵀ / √D +
-/// bias).
-struct HeadSoftmax {
-  int64_t T, G, H, D;
-  Gemm scores() const {  // of one head inside (T, H·D) and (G, H·D)
-    return {.m = T,
-            .n = G,
-            .k = D,
-            .trans_b = true,
-            .lda = H * D,
-            .ldb = H * D,
-            .ldc = G,
-            .alpha = real(1 / std::sqrt(double(D))),
-            .batch = H,
-            .stride_a = D,
-            .stride_b = D,
-            .stride_c = T * G};
-  }
-  void forward(const Tensor& p, const real* q, const real* k, const real* bias) const {
-    const Kernels& kernels = on(p.device());
-    kernels.gemm(p.data(), q, k, scores());
-    kernels.softmax_forward(p.data(), p.data(), bias, H * T, G);
-  }
-  /// dq (T, H·D) and dk (G, H·D) from dp, through the softmax; ds (H, T, G) is scratch and may be dp.
-  void backward(real* dq, real* dk, const Tensor& ds, const Tensor& dp, const Tensor& p, const real* q,
-                const real* k) const {
-    const Kernels& kernels = on(p.device());
-    kernels.softmax_backward(ds.data(), dp.data(), p.data(), H * T, G);
-    Gemm g = scores();
-    g.trans_b = false, g.n = D, g.k = G, g.lda = G, g.ldc = H * D, g.stride_a = T * G,
-    g.stride_c = D;  // dq_h = ds_h k_h
-    kernels.gemm(dq, ds.data(), k, g);
-    g.trans_a = true, g.m = G, g.k = T;  // dk_h = ds_hᵀ q_h
-    kernels.gemm(dk, ds.data(), q, g);
-  }
-};
+/// Batch row b of x (B, T, H·D), head by head: H matrices (T, D).
+MatrixView heads_of(const Tensor& x, int64_t b, int64_t H) { return as_matrices(x)[b].split(H); }
+
+Scales by_root_of_width(const MatrixView& q) { return {.alpha = real(1 / std::sqrt(double(q.cols)))}; }
+
+/// Attention of H heads to G keys, the plain way: p_h = softmax(q_h k_hᵀ / √D + bias). p: (H, T, G); q_h: (T, D), k_h:
+/// (G, D), bias: (G) or null.
+void head_softmax_forward(const Tensor& p, const MatrixView& q, const MatrixView& k, const real* bias) {
+  multiply(as_matrices(p), q, k.T(), by_root_of_width(q));
+  on(p.device()).softmax_forward(p.data(), p.data(), bias, p.dim(0) * p.dim(1), p.dim(2));
+}
+/// ds, the gradient of the scores, takes the place of dp.
+void head_softmax_backward(const MatrixView& dq, const MatrixView& dk, const Tensor& dp, const Tensor& p,
+                           const MatrixView& q, const MatrixView& k) {
+  on(p.device()).softmax_backward(dp.data(), dp.data(), p.data(), p.dim(0) * p.dim(1), p.dim(2));
+  const MatrixView ds = as_matrices(dp);
+  multiply(dq, ds, k, by_root_of_width(q));      // dq_h = ds_h k_h / √D
+  multiply(dk, ds.T(), q, by_root_of_width(q));  // dk_h = ds_hᵀ q_h / √D
+}
 
 }  // namespace
 
@@ -91,8 +75,7 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
         keys.shape());
   check(basis.kind == BasisKind::gaussian,
         "[moment_density] moments are those of Gaussians: use the gaussian basis or affine parameters");
-  const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), N = keys.dim(1);
-  const HeadSoftmax attention{T, N, heads, C / heads};
+  const int64_t B = q.dim(0), T = q.dim(1), N = keys.dim(1);
   const int64_t n = heads * T;
   const Variable centres(basis.a);
   Variable y = result("moment_density", {2, B, heads, T}, {&q, &keys, &centres});
@@ -100,7 +83,7 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
   const Backend& device = backend(y.device());
   const size_t half = size_t(n) * sizeof(real);  // of a row: all μ, or all σ²
   for (int64_t b = 0; b < B; ++b) {
-    attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
+    head_softmax_forward(p, heads_of(q.value(), b, heads), heads_of(keys.value(), b, heads), nullptr);
     device.kernels.moments_forward(row.data(), p.data(), basis.view(), sigma2_min, n);
     device.copy(y.data() + b * n, size_t(B) * half, row.data(), half, half, 2);
   }
@@ -110,12 +93,12 @@ Variable moment_density(const Variable& q, const Variable& keys, int64_t heads, 
     const Tensor p({heads, T, N}, dy.device()), dp({heads, T, N}, dy.device());
     const Tensor row({2, n}, dy.device()), drow({2, n}, dy.device());
     for (int64_t b = 0; b < B; ++b) {
-      attention.forward(p, q.data() + b * T * C, keys.data() + b * N * C, nullptr);
+      const MatrixView q_b = heads_of(q.value(), b, heads), k_b = heads_of(keys.value(), b, heads);
+      head_softmax_forward(p, q_b, k_b, nullptr);
       device.copy(row.data(), half, y.data() + b * n, size_t(B) * half, half, 2);
       device.copy(drow.data(), half, dy.data() + b * n, size_t(B) * half, half, 2);
       device.kernels.moments_backward(dp.data(), drow.data(), row.data(), p.data(), basis.view(), sigma2_min, n);
-      attention.backward(dq.data() + b * T * C, dk.data() + b * N * C, dp, dp, p, q.data() + b * T * C,
-                         keys.data() + b * N * C);
+      head_softmax_backward(heads_of(dq, b, heads), heads_of(dk, b, heads), dp, p, q_b, k_b);
     }
     if (q.slot()) q.slot()->add(dq);
     if (keys.slot()) keys.slot()->add(dk);
@@ -154,48 +137,24 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
             keys.dim(1) == log_weights.numel(),
         "[gibbs_attention] q (B, T, C), keys and values (B, G, C) do not fit, G = {}: got {}, {}, {}",
         log_weights.numel(), q.shape(), keys.shape(), values.shape());
-  const int64_t B = q.dim(0), T = q.dim(1), C = q.dim(2), G = keys.dim(1), D = C / heads;
-  const HeadSoftmax attention{T, G, heads, D};
-  const Gemm read{.m = T,
-                  .n = D,
-                  .k = G,
-                  .lda = G,
-                  .ldb = C,
-                  .ldc = C,
-                  .batch = heads,
-                  .stride_a = T * G,
-                  .stride_b = D,
-                  .stride_c = D};
+  const int64_t B = q.dim(0), T = q.dim(1), G = keys.dim(1);
   const Variable constant(log_weights);
   Variable z = result("gibbs_attention", q.shape(), {&q, &keys, &values, &constant});
   const Tensor p({heads, T, G}, z.device());
   for (int64_t b = 0; b < B; ++b) {
-    attention.forward(p, q.data() + b * T * C, keys.data() + b * G * C, log_weights.data());
-    on(z.device()).gemm(z.data() + b * T * C, p.data(), values.data() + b * G * C, read);  // z_h = p_h V̄_h
+    head_softmax_forward(p, heads_of(q.value(), b, heads), heads_of(keys.value(), b, heads), log_weights.data());
+    multiply(heads_of(z.value(), b, heads), as_matrices(p), heads_of(values.value(), b, heads));  // z_h = p_h V̄_h
   }
   return tape().record("gibbs_attention", z, [=](const Tensor& dz) {
-    const Kernels& kernels = on(dz.device());
     Tensor dq(q.shape(), dz.device()), dk(keys.shape(), dz.device()), dv(values.shape(), dz.device());
     const Tensor p({heads, T, G}, dz.device()), dp({heads, T, G}, dz.device());
     for (int64_t b = 0; b < B; ++b) {
-      const int64_t qb = b * T * C, kb = b * G * C;
-      attention.forward(p, q.data() + qb, keys.data() + kb, log_weights.data());
-      Gemm g = read;
-      g.trans_a = true, g.m = G, g.k = T;  // dV̄_h = p_hᵀ dz_h
-      kernels.gemm(dv.data() + kb, p.data(), dz.data() + qb, g);
-      g = {.m = T,
-           .n = G,
-           .k = D,
-           .trans_b = true,
-           .lda = C,
-           .ldb = C,
-           .ldc = G,
-           .batch = heads,
-           .stride_a = D,
-           .stride_b = D,
-           .stride_c = T * G};
-      kernels.gemm(dp.data(), dz.data() + qb, values.data() + kb, g);  // dp_h = dz_h V̄_hᵀ
-      attention.backward(dq.data() + qb, dk.data() + kb, dp, dp, p, q.data() + qb, keys.data() + kb);
+      const MatrixView q_b = heads_of(q.value(), b, heads), k_b = heads_of(keys.value(), b, heads),
+                       dz_b = heads_of(dz, b, heads);
+      head_softmax_forward(p, q_b, k_b, log_weights.data());
+      multiply(heads_of(dv, b, heads), as_matrices(p).T(), dz_b);               // dV̄_h = p_hᵀ dz_h
+      multiply(as_matrices(dp), dz_b, heads_of(values.value(), b, heads).T());  // dp_h = dz_h V̄_hᵀ
+      head_softmax_backward(heads_of(dq, b, heads), heads_of(dk, b, heads), dp, p, q_b, k_b);
     }
     if (q.slot()) q.slot()->add(dq);
     if (keys.slot()) keys.slot()->add(dk);

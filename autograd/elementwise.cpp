@@ -1,4 +1,5 @@
 // Elementwise operations.
+#include "autograd/matrix.h"
 #include "autograd/ops.h"
 
 namespace lem {
@@ -57,14 +58,13 @@ Variable bias_act(const Variable& x, const Variable& bias, Activation act, Dropo
 Variable weighted_sum(const Variable& x, const Tensor& weights) {
   check(weights.shape() == x.shape(), "[weighted_sum] weights {} do not fit x {}", weights.shape(), x.shape());
   const Variable constant(weights);
+  const int64_t n = x.numel();
   Variable y = result("weighted_sum", {1}, {&x, &constant});
-  on(y.device())
-      .gemm(y.data(), weights.data(), x.data(), {.m = 1, .n = 1, .k = x.numel(), .lda = x.numel(), .ldb = 1, .ldc = 1});
-  return tape().record("weighted_sum", y, [weights, gx = x.slot()](const Tensor& dy) {
+  multiply(as_matrix(y.value()), as_matrix(weights.reshape({1, n})), as_matrix(x.value().reshape({n, 1})));
+  return tape().record("weighted_sum", y, [=, gx = x.slot()](const Tensor& dy) {
     // dx = weights dy: a product with the one number dy, which stays on its device
     Tensor dx(weights.shape(), dy.device());
-    on(dy.device())
-        .gemm(dx.data(), weights.data(), dy.data(), {.m = dx.numel(), .n = 1, .k = 1, .lda = 1, .ldb = 1, .ldc = 1});
+    multiply(as_matrix(dx.reshape({n, 1})), as_matrix(weights.reshape({n, 1})), as_matrix(dy));
     gx->add(dx);
   });
 }

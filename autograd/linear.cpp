@@ -1,57 +1,17 @@
-// Matrix products. For Y = X W, with dY the gradient of Y:  dX = dY Wᵀ,  dW = Xᵀ dY.
+// Matrix products. For y = x W, with dy the gradient of y:  dx = dy Wᵀ,  dW = xᵀ dy.
 #include <algorithm>
 #include <array>
 
+#include "autograd/matrix.h"
 #include "autograd/ops.h"
 
 namespace lem {
 namespace {
 
-/// (…, cols) seen as rows × cols.
-struct Rows {
-  int64_t rows, cols;
-};
-Rows as_rows(const Shape& s) {
-  int64_t rows = 1;  // not numel / cols: (5, 0) has five rows
-  for (int axis = 0; axis + 1 < s.rank(); ++axis) rows *= s[axis];
-  return {rows, s[-1]};
-}
-
 Shape with_last(const Shape& s, int64_t last) {
   std::vector<int64_t> sizes = s.vector();
   sizes.back() = last;
   return Shape(sizes);
-}
-
-/// A plain product of contiguous row-major matrices: c (m, n) = op(a) op(b) + beta c.
-void multiply(Device device, real* c, const real* a, bool ta, const real* b, bool tb, int64_t m, int64_t n, int64_t k,
-              real beta = 0) {
-  on(device).gemm(c, a, b,
-                  {.m = m,
-                   .n = n,
-                   .k = k,
-                   .trans_a = ta,
-                   .trans_b = tb,
-                   .lda = ta ? m : k,
-                   .ldb = tb ? k : n,
-                   .ldc = n,
-                   .beta = beta});
-}
-
-/// The two gradients of Y = X W; either slot may be null.
-void linear_backward(Device device, const GradSlot& gx, const GradSlot& gw, const real* dy, const Tensor& x,
-                     const Tensor& W, bool transposed, int64_t rows, int64_t in, int64_t out) {
-  if (gw) {
-    const auto [dw, beta] = gw->target();
-    if (transposed)
-      multiply(device, dw.data(), dy, true, x.data(), false, out, in, rows, beta);
-    else
-      multiply(device, dw.data(), x.data(), true, dy, false, in, out, rows, beta);
-  }
-  if (gx) {
-    const auto [dx, beta] = gx->target();
-    multiply(device, dx.data(), dy, false, W.data(), !transposed, rows, in, out, beta);
-  }
 }
 
 }  // namespace
@@ -62,15 +22,13 @@ Variable linear(const Variable& x, const Variable& W, bool transposed) {
   check(W.shape().rank() == 2 && x.dim(-1) == W.dim(transposed ? 1 : 0),
         "[linear] last axis of x {} must be W's {} axis: got W {}", x.shape(), transposed ? "second" : "first",
         W.shape());
-  const auto [rows, in] = as_rows(x.shape());
-  const int64_t out = W.dim(transposed ? 0 : 1);
-  Variable y = result("linear", with_last(x.shape(), out), {&x, &W});
-  multiply(y.device(), y.data(), x.data(), false, W.data(), transposed, rows, out, in);
-  return tape().record(
-      "linear", y,
-      [=, rows = rows, in = in, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
-        linear_backward(dy.device(), gx, gw, dy.data(), x, W, transposed, rows, in, out);
-      });
+  const auto seen = [transposed](const Tensor& W) { return transposed ? as_matrix(W).T() : as_matrix(W); };
+  Variable y = result("linear", with_last(x.shape(), W.dim(transposed ? 0 : 1)), {&x, &W});
+  multiply(as_matrix(y.value()), as_matrix(x.value()), seen(W.value()));
+  return tape().record("linear", y, [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
+    add_product(gw, seen, as_matrix(x).T(), as_matrix(dy));  // dW += xᵀ dy
+    add_product(gx, as_matrix, as_matrix(dy), seen(W).T());  // dx += dy Wᵀ
+  });
 }
 
 // ---- y = Σ_i x_i W_i ------------------------------------------------------------------------------------------------
@@ -84,13 +42,15 @@ Variable linear_sum(const std::vector<LinearTerm>& terms) {
               with_last(t.x.shape(), 1) == with_last(a.x.shape(), 1),
           "[linear_sum] terms do not fit: got x {} with W {}, beside x {} with W {}", t.x.shape(), t.W.shape(),
           a.x.shape(), a.W.shape());
-  const int64_t out = a.W.dim(1), rows = as_rows(a.x.shape()).rows;
-  Variable y = result("linear_sum", with_last(a.x.shape(), out), {&a.x, &a.W, &b.x, &b.W});
-  multiply(y.device(), y.data(), a.x.data(), false, a.W.data(), false, rows, out, a.W.dim(0));
-  multiply(y.device(), y.data(), b.x.data(), false, b.W.data(), false, rows, out, b.W.dim(0), 1);
+  Variable y = result("linear_sum", with_last(a.x.shape(), a.W.dim(1)), {&a.x, &a.W, &b.x, &b.W});
+  multiply(as_matrix(y.value()), as_matrix(a.x.value()), as_matrix(a.W.value()));
+  multiply(as_matrix(y.value()), as_matrix(b.x.value()), as_matrix(b.W.value()), {.beta = 1});
   return tape().record("linear_sum", y, [=, xa = a.x, Wa = a.W, xb = b.x, Wb = b.W](const Tensor& dy) {
-    linear_backward(dy.device(), xa.slot(), Wa.slot(), dy.data(), xa.value(), Wa.value(), false, rows, Wa.dim(0), out);
-    linear_backward(dy.device(), xb.slot(), Wb.slot(), dy.data(), xb.value(), Wb.value(), false, rows, Wb.dim(0), out);
+    const auto part = [&](const Variable& x, const Variable& W) {
+      add_product(W.slot(), as_matrix, as_matrix(x.value()).T(), as_matrix(dy));  // dW += xᵀ dy
+      add_product(x.slot(), as_matrix, as_matrix(dy), as_matrix(W.value()).T());  // dx += dy Wᵀ
+    };
+    part(xa, Wa), part(xb, Wb);
   });
 }
 
@@ -101,65 +61,25 @@ Variable concat_linear(const Variable& past, const Variable& x, const Variable& 
   check(x.shape().rank() == 3 && past.shape().rank() == 3 && past.dim(0) == x.dim(0) && past.dim(2) == x.dim(2) &&
             W.shape().rank() == 2 && W.dim(0) == x.dim(2),
         "[concat_linear] shapes do not fit: got past {}, x {}, W {}", past.shape(), x.shape(), W.shape());
-  const int64_t B = x.dim(0), S = past.dim(1), T = x.dim(1), in = x.dim(2), out = W.dim(1);
+  const int64_t B = x.dim(0), S = past.dim(1), T = x.dim(1), out = W.dim(1);
   check(
       !known.defined() || (known.shape().rank() == 3 && known.dim(0) == B && known.dim(1) >= S && known.dim(2) == out),
       "[concat_linear] known must be ({}, at least {}, {}): got {}", B, S, out, known.shape());
   Variable y = result("concat_linear", {B, S + T, out}, {&past, &x, &W});
   // Each batch row of y is two blocks of rows: S from the past, T from x.
-  const auto block = [=](int64_t n) {
-    return Gemm{.m = n,
-                .n = out,
-                .k = in,
-                .lda = in,
-                .ldb = out,
-                .ldc = out,
-                .batch = B,
-                .stride_a = n * in,
-                .stride_c = (S + T) * out};
-  };
+  const auto of_past = [=](const Tensor& y) { return as_matrices(y).slice(0, S); };
+  const auto of_x = [=](const Tensor& y) { return as_matrices(y).slice(S, S + T); };
   if (known.defined())
     copy_time(y.value(), 0, known, known.dim(1) - S, S);
   else
-    on(y.device()).gemm(y.data(), past.data(), W.data(), block(S));
-  on(y.device()).gemm(y.data() + S * out, x.data(), W.data(), block(T));
-
+    multiply(of_past(y.value()), as_matrices(past.value()), as_matrix(W.value()));
+  multiply(of_x(y.value()), as_matrices(x.value()), as_matrix(W.value()));
   return tape().record("concat_linear", y, [=, gw = W.slot(), W = W.value()](const Tensor& dy) {
-    const Kernels& kernels = on(dy.device());
-    const auto part = [&](const Variable& x, int64_t n, const real* dy_block) {
-      if (gw) {  // dW += Σ_b x_bᵀ dy_b
-        const auto [dw, beta] = gw->target();
-        kernels.gemm(dw.data(), x.data(), dy_block,
-                     {.m = in,
-                      .n = out,
-                      .k = n,
-                      .trans_a = true,
-                      .lda = in,
-                      .ldb = out,
-                      .ldc = out,
-                      .beta = beta,
-                      .batch = B,
-                      .stride_a = n * in,
-                      .stride_b = (S + T) * out});
-      }
-      if (x.slot()) {  // dx_b = dy_b Wᵀ
-        const auto [dx, beta] = x.slot()->target();
-        kernels.gemm(dx.data(), dy_block, W.data(),
-                     {.m = n,
-                      .n = in,
-                      .k = out,
-                      .trans_b = true,
-                      .lda = out,
-                      .ldb = out,
-                      .ldc = in,
-                      .beta = beta,
-                      .batch = B,
-                      .stride_a = (S + T) * out,
-                      .stride_c = n * in});
-      }
+    const auto part = [&](const Variable& x, const MatrixView& dy) {
+      add_product(gw, as_matrix, as_matrices(x.value()).T(), dy);  // dW += Σ_b x_bᵀ dy_b
+      add_product(x.slot(), as_matrices, dy, as_matrix(W).T());    // dx_b += dy_b Wᵀ
     };
-    part(past, S, dy.data());
-    part(x, T, dy.data() + S * out);
+    part(past, of_past(dy)), part(x, of_x(dy));
   });
 }
 
@@ -170,57 +90,12 @@ Variable mix(const Variable& M, const Variable& x, bool transposed) {
   check((per_row ? M.dim(0) == x.dim(0) : M.shape().rank() == 2) && x.shape().rank() == 3 &&
             M.dim(transposed ? -2 : -1) == x.dim(1),
         "[mix] M {} does not fit x {}{}", M.shape(), x.shape(), transposed ? " (M transposed)" : "");
-  const int64_t B = x.dim(0), k = x.dim(1), C = x.dim(2), m = M.dim(transposed ? -1 : -2), ldm = M.dim(-1);
-  const int64_t stride_m = per_row ? m * k : 0;
-  Variable y = result("mix", {B, m, C}, {&M, &x});
-  on(y.device())
-      .gemm(y.data(), M.data(), x.data(),
-            {.m = m,
-             .n = C,
-             .k = k,
-             .trans_a = transposed,
-             .lda = ldm,
-             .ldb = C,
-             .ldc = C,
-             .batch = B,
-             .stride_a = stride_m,
-             .stride_b = k * C,
-             .stride_c = m * C});
+  const auto seen = [transposed](const Tensor& M) { return transposed ? as_matrices(M).T() : as_matrices(M); };
+  Variable y = result("mix", {x.dim(0), M.dim(transposed ? -1 : -2), x.dim(2)}, {&M, &x});
+  multiply(as_matrices(y.value()), seen(M.value()), as_matrices(x.value()));
   return tape().record("mix", y, [=, M = M.value(), gm = M.slot(), x = x.value(), gx = x.slot()](const Tensor& dy) {
-    const Kernels& kernels = on(dy.device());
-    if (gm) {  // dM_b = dy_b x_bᵀ (transposed: x_b dy_bᵀ); one shared M gets the sum over b
-      const auto [dm, beta] = gm->target();
-      Gemm g{.m = m,
-             .n = k,
-             .k = C,
-             .trans_b = true,
-             .lda = C,
-             .ldb = C,
-             .ldc = ldm,
-             .beta = beta,
-             .batch = B,
-             .stride_a = m * C,
-             .stride_b = k * C,
-             .stride_c = stride_m};
-      if (transposed) std::swap(g.m, g.n), std::swap(g.stride_a, g.stride_b);
-      kernels.gemm(dm.data(), transposed ? x.data() : dy.data(), transposed ? dy.data() : x.data(), g);
-    }
-    if (gx) {  // dx_b = op(M)ᵀ dy_b
-      const auto [dx, beta] = gx->target();
-      kernels.gemm(dx.data(), M.data(), dy.data(),
-                   {.m = k,
-                    .n = C,
-                    .k = m,
-                    .trans_a = !transposed,
-                    .lda = ldm,
-                    .ldb = C,
-                    .ldc = C,
-                    .beta = beta,
-                    .batch = B,
-                    .stride_a = stride_m,
-                    .stride_b = m * C,
-                    .stride_c = k * C});
-    }
+    add_product(gm, seen, as_matrices(dy), as_matrices(x).T());  // dM_b += dy_b x_bᵀ, over all b where M is shared
+    add_product(gx, as_matrices, seen(M).T(), as_matrices(dy));  // dx_b += op(M)ᵀ dy_b
   });
 }
 
@@ -230,55 +105,15 @@ Variable head_linear(const Variable& x, const Variable& W, int64_t heads) {
   check(x.shape().rank() == 3 && W.shape().rank() == 2 && x.dim(2) == W.dim(0) && x.dim(1) % heads == 0 &&
             W.dim(1) % heads == 0,
         "[head_linear] x {} (B, P·H, C) does not fit W {} (C, H·D), H = {}", x.shape(), W.shape(), heads);
-  const int64_t H = heads, P = x.dim(1) / H, rows = x.dim(0) * P, C = x.dim(2), out = W.dim(1), D = out / H;
-  Variable y = result("head_linear", {x.dim(0), P, out}, {&x, &W});
-  on(y.device())
-      .gemm(y.data(), x.data(), W.data(),
-            {.m = rows,
-             .n = D,
-             .k = C,
-             .lda = H * C,
-             .ldb = out,
-             .ldc = out,
-             .batch = H,
-             .stride_a = C,
-             .stride_b = D,
-             .stride_c = D});
+  const int64_t H = heads, P = x.dim(1) / H, rows = x.dim(0) * P, C = x.dim(2);
+  const auto of_heads = [=](const Tensor& W) { return as_matrix(W).split(H); };
+  const auto of_x = [=](const Tensor& x) { return of_heads(x.reshape({rows, H * C})); };
+  Variable y = result("head_linear", {x.dim(0), P, W.dim(1)}, {&x, &W});
+  multiply(of_heads(y.value()), of_x(x.value()), of_heads(W.value()));
   return tape().record("head_linear", y,
                        [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot()](const Tensor& dy) {
-                         const Kernels& kernels = on(dy.device());
-                         if (gw) {
-                           const auto [dw, beta] = gw->target();
-                           kernels.gemm(dw.data(), x.data(), dy.data(),
-                                        {.m = C,
-                                         .n = D,
-                                         .k = rows,
-                                         .trans_a = true,
-                                         .lda = H * C,
-                                         .ldb = out,
-                                         .ldc = out,
-                                         .beta = beta,
-                                         .batch = H,
-                                         .stride_a = C,
-                                         .stride_b = D,
-                                         .stride_c = D});
-                         }
-                         if (gx) {
-                           const auto [dx, beta] = gx->target();
-                           kernels.gemm(dx.data(), dy.data(), W.data(),
-                                        {.m = rows,
-                                         .n = C,
-                                         .k = D,
-                                         .trans_b = true,
-                                         .lda = out,
-                                         .ldb = out,
-                                         .ldc = H * C,
-                                         .beta = beta,
-                                         .batch = H,
-                                         .stride_a = D,
-                                         .stride_b = D,
-                                         .stride_c = C});
-                         }
+                         add_product(gw, of_heads, of_x(x).T(), of_heads(dy));  // dW_h += x_hᵀ dy_h
+                         add_product(gx, of_x, of_heads(dy), of_heads(W).T());  // dx_h += dy_h W_hᵀ
                        });
 }
 
@@ -292,11 +127,14 @@ namespace {
 
 struct Tap {
   int64_t k, from, into, rows;
+  /// The rows of x (B, T, C) that this tap reads, and of y that it adds to.
+  MatrixView source(const Tensor& x) const { return as_matrices(x).slice(from, from + rows); }
+  MatrixView target(const Tensor& y) const { return as_matrices(y).slice(into, into + rows); }
 };
 /// The middle tap first: it alone reaches every row, so it may write (beta = 0) where the others add.
 std::array<Tap, 3> taps(int64_t T) {
-  const int64_t rest = std::max<int64_t>(T - 1, 0);
-  return {{{1, 0, 0, T}, {0, 0, 1, rest}, {2, 1, 0, rest}}};
+  const int64_t one = std::min<int64_t>(T, 1);
+  return {{{1, 0, 0, T}, {0, 0, one, T - one}, {2, one, 0, T - one}}};
 }
 
 }  // namespace
@@ -304,38 +142,26 @@ std::array<Tap, 3> taps(int64_t T) {
 Variable time_conv(const Variable& x, const Variable& W, const Variable& bias) {
   check(x.shape().rank() == 3 && W.shape() == Shape({3, x.dim(2), x.dim(2)}) && bias.shape() == Shape({x.dim(2)}),
         "[time_conv] x {} needs W (3, C, C) and bias (C): got W {}, bias {}", x.shape(), W.shape(), bias.shape());
-  const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
-  // Of a product between rows of x, of y, and one (C, C) slice of W, what all three have in common.
-  const Gemm plain{.m = 0, .n = C, .k = C, .lda = C, .ldb = C, .ldc = C, .batch = B};
-  Variable y = result("time_conv", {B, T, C}, {&x, &W, &bias});
-  const Kernels& kernels = on(y.device());
-  for (const Tap& tap : taps(T)) {
-    Gemm g = plain;
-    g.m = tap.rows, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? 0 : 1;
-    kernels.gemm(y.data() + tap.into * C, x.data() + tap.from * C, W.data() + tap.k * C * C, g);
-  }
-  kernels.bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, B * T, C);
+  const int64_t rows = x.dim(0) * x.dim(1), T = x.dim(1), C = x.dim(2);
+  Variable y = result("time_conv", x.shape(), {&x, &W, &bias});
+  for (const Tap& tap : taps(T))
+    multiply(tap.target(y.value()), tap.source(x.value()), as_matrices(W.value())[tap.k],
+             {.beta = real(tap.k == 1 ? 0 : 1)});
+  on(y.device()).bias_act_forward(y.data(), y.data(), bias.data(), Activation::identity, {}, rows, C);
 
   return tape().record(
       "time_conv", y,
       [=, x = x.value(), gx = x.slot(), W = W.value(), gw = W.slot(), gb = bias.slot()](const Tensor& dy) {
-        const Kernels& kernels = on(dy.device());
-        if (gb) kernels.column_sums(gb->buffer().data(), dy.data(), B * T, C);
-        if (gw) {  // dW_k = Σ_t x_{t+k−1}ᵀ dy_t
+        if (gb) on(dy.device()).column_sums(gb->buffer().data(), dy.data(), rows, C);
+        if (gw) {  // dW_k += Σ_t x_{t+k−1}ᵀ dy_t
           const auto [dw, beta] = gw->target();
-          for (const Tap& tap : taps(T)) {
-            Gemm g = plain;
-            g.m = C, g.k = tap.rows, g.trans_a = true, g.stride_a = T * C, g.stride_b = T * C, g.beta = beta;
-            kernels.gemm(dw.data() + tap.k * C * C, x.data() + tap.from * C, dy.data() + tap.into * C, g);
-          }
+          for (const Tap& tap : taps(T))
+            multiply(as_matrices(dw)[tap.k], tap.source(x).T(), tap.target(dy), {.beta = beta});
         }
-        if (gx) {  // dx_{t+k−1} = Σ_k dy_t W_kᵀ
+        if (gx) {  // dx_{t+k−1} += Σ_k dy_t W_kᵀ
           const auto [dx, beta] = gx->target();
-          for (const Tap& tap : taps(T)) {
-            Gemm g = plain;
-            g.m = tap.rows, g.trans_b = true, g.stride_a = T * C, g.stride_c = T * C, g.beta = tap.k == 1 ? beta : 1;
-            kernels.gemm(dx.data() + tap.from * C, dy.data() + tap.into * C, W.data() + tap.k * C * C, g);
-          }
+          for (const Tap& tap : taps(T))
+            multiply(tap.source(dx), tap.target(dy), as_matrices(W)[tap.k].T(), {.beta = tap.k == 1 ? beta : 1});
         }
       });
 }
