@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kThreads) evaluate_kernel(float* psi, const fl
     switch (basis.kind) {
       case BasisKind::gaussian: {
         const float inverse = 1 / basis.b[j], x = (u - a) * inverse;
-        y = kInverseRoot2Pi * inverse * expf(-0.5f * x * x);
+        y = inverse * normal_pdf(x);
         break;
       }
       case BasisKind::power:
@@ -65,7 +65,7 @@ void basis_evaluate(real* psi, const real* t, BasisView basis, int64_t n) {
 
 void basis_expectation(real* r, const real* density, BasisView basis, DensityKind kind, int64_t n) {
   if (n * basis.N == 0) return;
-  const auto kernel = for_kinds(basis.kind, kind, []<class E>(E*) { return &expectation_kernel<E>; });
+  const auto kernel = for_kinds<float>(basis.kind, kind, []<class E>(E*) { return &expectation_kernel<E>; });
   LAUNCH(kernel, unsigned(ceil_div(n, kDensities) * ceil_div(basis.N, kFunctions)), kDensities, 0, stream())
   (r, density, basis, n);
   CUDA_LAUNCHED();

@@ -27,9 +27,9 @@ constexpr int kStride = 68;  // floats between rows in shared memory: a multiple
 template <class E>
 constexpr int kBlocks = 2;
 template <BasisKind basis>
-constexpr int kBlocks<Expect<basis, DensityKind::gaussian>> = 3;
+constexpr int kBlocks<Expect<basis, DensityKind::gaussian, float>> = 3;
 template <BasisKind basis>
-constexpr int kBlocks<Expect<basis, DensityKind::truncated_gaussian>> = 1;
+constexpr int kBlocks<Expect<basis, DensityKind::truncated_gaussian, float>> = 1;
 
 /// to (rows, 64), kStride apart, = from (valid_rows, columns), `stride` apart, with zeros around. A warp reads 32
 /// neighbours of a row.
@@ -215,7 +215,7 @@ void continuous_attention_forward(real* z, const real* density, const real* valu
                                   const ContinuousAttention& s) {
   const int64_t blocks = s.B * s.H * ceil_div(s.T, kTile) * ceil_div(s.D, kTile);
   if (blocks == 0) return;
-  const auto kernel = for_kinds(basis.kind, s.density, []<class E>(E*) { return &forward_kernel<E>; });
+  const auto kernel = for_kinds<float>(basis.kind, s.density, []<class E>(E*) { return &forward_kernel<E>; });
   LAUNCH(kernel, unsigned(blocks), kThreads, 0, stream())(z, density, values, basis, s);
   CUDA_LAUNCHED();
 }
@@ -223,7 +223,7 @@ void continuous_attention_forward(real* z, const real* density, const real* valu
 void continuous_attention_backward(real* ddensity, real* dvalues, const real* dz, const real* density,
                                    const real* values, BasisView basis, const ContinuousAttention& s) {
   if (const int64_t blocks = s.B * s.H * ceil_div(s.T, kTile); blocks > 0) {
-    const auto kernel = for_kinds(basis.kind, s.density, []<class E>(E*) { return &density_kernel<E>; });
+    const auto kernel = for_kinds<float>(basis.kind, s.density, []<class E>(E*) { return &density_kernel<E>; });
     LAUNCH(kernel, unsigned(blocks), kThreads, 0, stream())(ddensity, dz, density, values, basis, s);
     CUDA_LAUNCHED();
   }
@@ -236,7 +236,7 @@ void continuous_attention_backward(real* ddensity, real* dvalues, const real* dz
   const int64_t part_queries = max(int64_t(1), ceil_div(ceil_div(s.T, max(int64_t(1), most)), kDepth)) * kDepth;
   const int64_t parts = max(int64_t(1), ceil_div(s.T, part_queries));
   const Workspace<float> partial(parts > 1 ? parts * n : 0);
-  const auto kernel = for_kinds(basis.kind, s.density, []<class E>(E*) { return &values_kernel<E>; });
+  const auto kernel = for_kinds<float>(basis.kind, s.density, []<class E>(E*) { return &values_kernel<E>; });
   LAUNCH(kernel, unsigned(blocks * parts), kThreads, 0, stream())
   (parts > 1 ? partial : dvalues, dz, density, basis, s, part_queries);
   CUDA_LAUNCHED();

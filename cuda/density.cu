@@ -2,6 +2,7 @@
 // from moments, and the regulariser. All are bound by memory; what one costs is the bytes it moves, given with each.
 // Blocks have 256 threads, which fill an SM whatever the number of its block slots is.
 #include "cuda/device.h"
+#include "tensor/special.h"
 
 namespace lem::LEM_DEVICE {
 namespace {
@@ -83,8 +84,6 @@ __global__ void __launch_bounds__(kThreads) scores_dk_kernel(float* dk, const fl
 // ---- (μ, σ²) from two scores: 16 bytes a density forward, 24 backward; a thread has one ----
 
 __device__ inline float sigmoid(float x) { return 1 / (1 + expf(-x)); }
-/// ln(1 + e^x), written so that neither tail overflows or cancels. NaN stays NaN.
-__device__ inline float softplus(float x) { return (x > 0 ? x : x <= 0 ? 0 : x) + log1pf(expf(-fabsf(x))); }
 
 __global__ void __launch_bounds__(kThreads)
     density_forward_kernel(float* density, const float* s, float sigma2_min, int64_t n) {

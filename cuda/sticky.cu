@@ -7,11 +7,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// Edge k of `bins` equal bins of [0, 1]; the outer two stand a little outside, so that a density on the rim counts.
-__device__ inline double bin_edge(int64_t k, int64_t bins) {
-  return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
-}
-
 /// mass[b, k] = Σ_i Φ((e_{k+1} − μ_i)/σ_i) − Φ((e_k − μ_i)/σ_i): a block has one bin of one row; thread t adds up
 /// densities t, t + 256, …, and the block's sum has a fixed order. Each difference keeps its digits, in float (a
 /// rectangle's expectation), and none is negative, so that there is nothing for sums in double to save. 8 bytes and
@@ -24,7 +19,8 @@ __global__ void __launch_bounds__(kThreads)
   const float from = float(lo), to = float(hi), width = float(hi - lo);
   float sum = 0;
   for (int64_t i = threadIdx.x; i < n; i += kThreads) {
-    const Expect<BasisKind::rectangle, DensityKind::gaussian> expect(density[b * n + i], density[(B + b) * n + i]);
+    const Expect<BasisKind::rectangle, DensityKind::gaussian, float> expect(density[b * n + i],
+                                                                            density[(B + b) * n + i]);
     sum += expect(from, to, width).value;
   }
   sum = block_sum<kThreads>(sum, partial);

@@ -212,7 +212,7 @@ TEST_CASE("KL divergence to the prior", "[continuous]") {
       test::for_each_node(mu - 10 * sigma, mu + 10 * sigma, 400, [&](long double t, long double weight) {
         const long double log_p = -(t - mu) * (t - mu) / (2 * v) - std::log(sigma);
         const long double log_p0 = -(t - centre) * (t - centre) / (2 * v0) - std::log((long double)sigma0);
-        sum += weight * std::exp(log_p) / cpu::kSqrt2Pi * (log_p - log_p0);
+        sum += weight * std::exp(log_p) * cpu::kInverseRoot2Pi * (log_p - log_p0);
       });
       expected[i / n] += double(sum);
     }

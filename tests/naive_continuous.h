@@ -1,5 +1,5 @@
 // The continuous memory's kernels in plain loops and in double: what they must equal. Expectations are the closed forms
-// of tensor/cpu/expectation.h, which expectation_test.cpp holds against integrals.
+// of tensor/expectation.h, which expectation_test.cpp holds against integrals.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/cpu/simd.h"
+#include "tensor/special.h"
 
 namespace lem::cpu {
 
@@ -59,9 +60,6 @@ void head_scores_backward(real* dq, real* dk, const real* ds, const real* q, con
 }
 
 // ---- (μ, σ²) from two scores ------------------------------------------------------------------------------------
-
-/// softplus(x) = ln(1 + e^x), written so that neither tail overflows or cancels.
-static real softplus(real x) { return std::max(x, real(0)) + std::log1p(std::exp(-std::abs(x))); }
 
 // μ = sigmoid(s₀), σ² = max(softplus(s₁), σ²_min). A NaN score stays NaN.
 void density_forward(real* density, const real* s, real sigma2_min, int64_t n) {

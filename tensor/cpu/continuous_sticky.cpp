@@ -7,14 +7,9 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/simd.h"
-#include "tensor/cpu/special.h"
+#include "tensor/expectation.h"
 
 namespace lem::cpu {
-
-/// Edge k of `bins` equal bins of [0, 1]; the outer two stand a little outside, so that a density on the rim counts.
-static double bin_edge(int64_t k, int64_t bins) {
-  return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
-}
 
 /// Φ(x) to 1e-9, branch free so that a loop over it becomes vector code; in double, since the mass of a narrow bin is a
 /// small difference of two of these. With `real` = double all its digits. NaN stays NaN.
