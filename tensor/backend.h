@@ -74,11 +74,11 @@ const Backend& backend();
 }
 namespace simt {
 const Backend* backend();  // null: not in this build
-const char* absence();     // why not
+const char* absence();     // why not; empty if it is
 }  // namespace simt
 namespace cuda {
 const Backend* backend();  // null: not in this build, or not on this machine
-const char* absence();     // why not
+const char* absence();     // why not; empty if it is
 }  // namespace cuda
 
 }  // namespace lem

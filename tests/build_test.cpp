@@ -88,7 +88,8 @@ TEST_CASE("setup finds libraries by building with the flags that it is given", "
 
 TEST_CASE("what was built with other settings is built again", "[build]") {
   ScratchFolder tree;  // the least that the Makefile can build
-  for (const char* folder : {"tensor", "tasks/count", "cuda/absent", "cuda/simt"}) fs::create_directories(tree / folder);
+  for (const char* folder : {"tensor", "tasks/count", "cuda/absent", "cuda/simt"})
+    fs::create_directories(tree / folder);
   fs::copy("Makefile", tree / "Makefile");
   fs::copy("cuda/simt/simt.mk", tree / "cuda/simt/simt.mk");
   write_whole(tree / "cuda/absent/simt.cpp", "");

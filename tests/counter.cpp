@@ -3,19 +3,13 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "tasks/common/program.h"
 #include "tests/catch.h"
 
 namespace {
 
-/// Keeps what every program promises of streams and threads. At the end adds "passed failed" to the file that
-/// LEM_TEST_COUNTS names, so that `make test` can add up its runs.
+/// Adds "passed failed" to the file that LEM_TEST_COUNTS names, so that `make test` can add up its runs.
 struct Counter : Catch::EventListenerBase {
   using Catch::EventListenerBase::EventListenerBase;
-  void testRunStarting(const Catch::TestRunInfo&) override {
-    lem::open_standard_streams();
-    lem::use_threads(0);
-  }
   void testRunEnded(const Catch::TestRunStats& stats) override {
     if (const char* path = std::getenv("LEM_TEST_COUNTS"))
       std::ofstream(path, std::ios::app) << stats.totals.testCases.passed << " " << stats.totals.testCases.failed

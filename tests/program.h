@@ -1,5 +1,5 @@
 // build/sort as a test runs it: in an environment of its choice, its output in a file, and never for longer than a
-// minute.
+// minute (under sanitizers, ten).
 #pragma once
 
 #include <fcntl.h>
@@ -23,6 +23,12 @@ extern char** environ;
 
 namespace lem {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr double kSlowdown = 10;
+#else
+inline constexpr double kSlowdown = 1;
+#endif
+
 class Program {
  public:
   struct Options {
@@ -33,7 +39,8 @@ class Program {
   };
   Program(const std::vector<std::string>& arguments, const std::string& output) : Program(arguments, output, {}) {}
   Program(const std::vector<std::string>& arguments, const std::string& output, const Options& options)
-      : output_(output), deadline_(Clock::now() + std::chrono::milliseconds(int64_t(1e3 * options.seconds))) {
+      : output_(output),
+        deadline_(Clock::now() + std::chrono::milliseconds(int64_t(1e3 * kSlowdown * options.seconds))) {
     std::vector<std::string> words = options.wrapper;
     words.push_back(path());
     words.insert(words.end(), arguments.begin(), arguments.end());

@@ -70,25 +70,25 @@ TEST_CASE("compare leaves a run with other settings as it is", "[run-folder]") {
 TEST_CASE("compare writes where it is told, and the same command goes on with what is there", "[run-folder]") {
   const ScratchFolder scratch;
   const std::string root = scratch / "place";
-  Program stopped(quick("compare", root, {"--steps", "600"}), scratch / "log");
+  Program stopped(quick("compare", root, {"--steps", "200"}), scratch / "log");
   for (int i = 0; i < 3000 && !std::filesystem::exists(root + "/transformer-xl/best.safetensors"); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   stopped.signal(SIGINT);
   REQUIRE(stopped.wait() == 130);
   CHECK_THAT(stopped.output(), Contains("The same command goes on from there"));
   const std::string finished = read_whole(root + "/infinity/last.safetensors");
-  const Ended again = run(quick("compare", root, {"--steps", "600"}), scratch);
+  const Ended again = run(quick("compare", root, {"--steps", "200"}), scratch);
   INFO(again.output);
   REQUIRE(again.code == 0);
   CHECK(read_whole(root + "/infinity/last.safetensors") == finished);
-  CHECK(read_metrics(root + "/transformer-xl/metrics.jsonl").back().at("step") == 600);
+  CHECK(read_metrics(root + "/transformer-xl/metrics.jsonl").back().at("step") == 200);
   for (const char* file : {"/curves.svg", "/summary.json"}) CHECK(std::filesystem::exists(root + file));
   CHECK(scratch.entries() == 2);  // the log, and nothing beside the folder that was named
 
   // Table and curves of finished runs, drawn again.
   std::filesystem::remove(root + "/curves.svg");
   const auto before = contents(root);
-  CHECK(run(quick("compare", root, {"--steps", "600"}), scratch).code == 0);
+  CHECK(run(quick("compare", root, {"--steps", "200"}), scratch).code == 0);
   CHECK(std::filesystem::exists(root + "/curves.svg"));
   std::filesystem::remove(root + "/curves.svg");
   CHECK(contents(root) == before);
@@ -96,7 +96,7 @@ TEST_CASE("compare writes where it is told, and the same command goes on with wh
   // A record that lacks a value is a gap in its curve.
   const std::string metrics = root + "/infinity/metrics.jsonl";
   test::write_whole(metrics, "{\"step\": 0, \"loss\": 1}\n" + read_whole(metrics));
-  const Ended gap = run(quick("compare", root, {"--steps", "600"}), scratch);
+  const Ended gap = run(quick("compare", root, {"--steps", "200"}), scratch);
   CAPTURE(gap.output);
   CHECK(gap.code == 0);
 }
