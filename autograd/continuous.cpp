@@ -164,16 +164,20 @@ Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable
 
 // ---- KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [+ (μ−μ₀)²/σ₀²] ) ----------------------------------------
 
-Variable kl_to_prior(const Variable& density, real sigma0, real mu0) {
+Variable kl_to_prior(const Variable& density, real sigma0, real mu0, const Tokens& steps) {
   check(density.shape().rank() == 4 && density.dim(0) == 2, "[kl] density must be (2, B, H, T): got {}",
         density.shape());
-  const int64_t B = density.dim(1), n = density.dim(2) * density.dim(3);
+  const int64_t B = density.dim(1), H = density.dim(2), T = density.dim(3);
+  check(!steps.defined() || (steps.shape() == Shape({B}) && steps.device() == density.device()),
+        "[kl] steps must be ({}) on {}: got {}", B, name(density.device()), steps.shape());
+  if (steps.defined()) check_tokens("kl", "count of steps", steps, T + 1, true);
   const bool has_mu0 = !std::isnan(mu0);
   Variable kl = result("kl", {B}, {&density});
-  on(kl.device()).kl_forward(kl.data(), density.data(), sigma0, mu0, has_mu0, B, n);
+  on(kl.device()).kl_forward(kl.data(), density.data(), steps.data(), sigma0, mu0, has_mu0, B, H, T);
   return tape().record("kl", kl, [=, density = density.value(), gd = density.slot()](const Tensor& dkl) {
     Tensor dd(density.shape(), density.device());
-    on(density.device()).kl_backward(dd.data(), dkl.data(), density.data(), sigma0, mu0, has_mu0, B, n);
+    on(density.device())
+        .kl_backward(dd.data(), dkl.data(), density.data(), steps.data(), sigma0, mu0, has_mu0, B, H, T);
     gd->add(dd);
   });
 }

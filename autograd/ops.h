@@ -100,7 +100,8 @@ Variable continuous_attention(const Variable& density, const Variable& values, c
 /// H·D); keys, values: the signals at the grid, (B, G, H·D); log_weights (G) of the rule. → (B, T, H·D)
 Variable gibbs_attention(const Variable& q, const Variable& keys, const Variable& values, const Tensor& log_weights,
                          int64_t heads);
-/// KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) summed over heads and queries: density (2, B, H, T) → (B). μ₀ NaN: its term is left out.
-Variable kl_to_prior(const Variable& density, real sigma0, real mu0);
+/// KL(N(μ,σ²) ‖ N(μ₀,σ₀²)) summed over heads and queries, of row b the first steps[b] (B), or all T: density (2, B, H,
+/// T) → (B). μ₀ NaN: its term is left out.
+Variable kl_to_prior(const Variable& density, real sigma0, real mu0, const Tokens& steps = {});
 
 }  // namespace lem

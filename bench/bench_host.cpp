@@ -13,10 +13,13 @@ HostTiming time_host(Device device) {
   const NoGrad no_grad;
   Random random{1, 0};
   const Pass pass{.training = false, .random = &random, .weights = new_weights_number()};
-  State state = net.model->new_state(1);
+  const std::unique_ptr<State> state = net.model->new_state(1);
   const Tokens token = Tokens::from({1}, {1, 1}, device);
   const auto read = [&](int n) {
-    for (int i = 0; i < n; ++i) net.model->forward(token, state, pass, 1);
+    for (int i = 0; i < n; ++i) {
+      Losses auxiliary;
+      net.model->head.logits(net.model->forward({token}, *state, pass, 1, auxiliary));
+    }
     backend(device).synchronize();
   };
   read(200);  // buffers and operators are there

@@ -116,7 +116,7 @@ void memory(Suite& s, const Sizes& z, const DeviceBasis& basis) {
   s.bytes("density forward", fmt::format("{}", n), 4 * nd,
           [&] { s.k.density_forward(p.data(), scores.data(), real(1e-6), n); });
   s.bytes("kl forward", fmt::format("{}", n), 2 * nd,
-          [&] { s.k.kl_forward(dp.data(), p.data(), real(.05), 0, false, z.B, z.H * z.T); });
+          [&] { s.k.kl_forward(dp.data(), p.data(), nullptr, real(.05), 0, false, z.B, z.H, z.T); });
   const Tensor mass({z.B, 128}, s.device), points({z.B, z.R}, s.device), psi({z.B * z.R, z.N}, s.device);
   const Tokens fallbacks({z.B}, s.device);
   const Streams streams = Streams::from(std::vector<Stream>(size_t(z.B), {1, 2}), {z.B}, s.device);

@@ -74,8 +74,7 @@ nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& 
   Random random{1, uint64_t(1) << 32};
   const auto step = [&](int64_t i) {
     net.parameters.zero_grad();
-    read_documents(*net.model, sorting_batch(data, i * o.batch, o.batch), o.segment, {true, &random}, true,
-                   o.lambda_kl);
+    read_documents(*net.model, sorting_batch(data, i * o.batch, o.batch), o.segment, {true, &random}, true);
     adam.step(schedule(o).at(i));
     backend(device).synchronize();
   };

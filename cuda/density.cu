@@ -143,14 +143,18 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- KL(N(μ, σ²) ‖ N(μ₀, σ₀²)) = ½ (σ²/σ₀² − ln(σ²/σ₀²) − 1 [+ (μ − μ₀)²/σ₀²]) ----
 
-/// A block has one batch row; thread t adds up densities t, t + 256, …: 8 bytes each.
+/// A block has one batch row; thread t adds up densities t, t + 256, … of those that count: 8 bytes each. The first
+/// steps[b] of each head's T count; all where steps is null.
 __global__ void __launch_bounds__(kThreads)
-    kl_forward_kernel(float* kl, const float* density, float inverse, float mu0, bool has_mu0, int64_t B, int64_t n) {
+    kl_forward_kernel(float* kl, const float* density, const int32_t* steps, float inverse, float mu0, bool has_mu0,
+                      int64_t B, int H, int T) {
   SHARED(float, partial, [kWarps]);
-  const int64_t b = blockIdx.x;
-  const float *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
+  const int64_t b = blockIdx.x, n = int64_t(H) * T;
+  const float *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (H, T) each
+  const int counted = steps ? steps[b] : T;
   float sum = 0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+  for (int e = int(threadIdx.x); e < H * counted; e += kThreads) {
+    const int64_t i = int64_t(e / counted) * T + e % counted;
     const float ratio = sigma2[i] * inverse, d = mu[i] - mu0;
     sum += ratio - logf(ratio) - 1;
     if (has_mu0) sum += d * d * inverse;
@@ -161,12 +165,13 @@ __global__ void __launch_bounds__(kThreads)
 
 /// ∂/∂μ = (μ − μ₀)/σ₀² (0 without μ₀), ∂/∂σ² = ½ (1/σ₀² − 1/σ²). A thread has one density: 16 bytes, 12 without μ₀.
 __global__ void __launch_bounds__(kThreads)
-    kl_backward_kernel(float* ddensity, const float* dkl, const float* density, float inverse, float mu0, bool has_mu0,
-                       int64_t B, int64_t n) {
+    kl_backward_kernel(float* ddensity, const float* dkl, const float* density, const int32_t* steps, float inverse,
+                       float mu0, bool has_mu0, int64_t B, int64_t n, int T) {
   for (int64_t i = thread_in_grid(); i < B * n; i += threads_in_grid()) {
+    const bool counts = steps == nullptr || i % T < steps[i / n];
     const float g = dkl[i / n];
-    ddensity[i] = has_mu0 ? g * (density[i] - mu0) * inverse : 0.0f;
-    ddensity[B * n + i] = g * (inverse - 1 / density[B * n + i]) / 2;
+    ddensity[i] = counts && has_mu0 ? g * (density[i] - mu0) * inverse : 0.0f;
+    ddensity[B * n + i] = counts ? g * (inverse - 1 / density[B * n + i]) / 2 : 0.0f;
   }
 }
 
@@ -217,17 +222,18 @@ void moments_backward(real* dp, const real* ddensity, const real* density, const
   CUDA_LAUNCHED();
 }
 
-void kl_forward(real* kl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t n) {
+void kl_forward(real* kl, const real* density, const int32_t* steps, real sigma0, real mu0, bool has_mu0, int64_t B,
+                int64_t H, int64_t T) {
   if (B == 0) return;
   LAUNCH(kl_forward_kernel, unsigned(B), kThreads, 0, stream())
-  (kl, density, 1 / (sigma0 * sigma0), mu0, has_mu0, B, n);
+  (kl, density, steps, 1 / (sigma0 * sigma0), mu0, has_mu0, B, int(H), int(T));
   CUDA_LAUNCHED();
 }
-void kl_backward(real* ddensity, const real* dkl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B,
-                 int64_t n) {
-  if (B * n == 0) return;
-  LAUNCH(kl_backward_kernel, blocks_for(B * n, kThreads), kThreads, 0, stream())
-  (ddensity, dkl, density, 1 / (sigma0 * sigma0), mu0, has_mu0, B, n);
+void kl_backward(real* ddensity, const real* dkl, const real* density, const int32_t* steps, real sigma0, real mu0,
+                 bool has_mu0, int64_t B, int64_t H, int64_t T) {
+  if (B * H * T == 0) return;
+  LAUNCH(kl_backward_kernel, blocks_for(B * H * T, kThreads), kThreads, 0, stream())
+  (ddensity, dkl, density, steps, 1 / (sigma0 * sigma0), mu0, has_mu0, B, H * T, int(T));
   CUDA_LAUNCHED();
 }
 

@@ -1,6 +1,7 @@
 #include "models/documents.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 namespace lem {
@@ -40,8 +41,14 @@ int64_t BatchResult::correct() const {
   return right;
 }
 
-BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
-                           double lambda_kl, State* state) {
+double BatchResult::auxiliary(const std::string& name) const {
+  for (const Sum& sum : auxiliary_)
+    if (sum.name == name) return item(sum.value);
+  return 0;
+}
+
+BatchResult read_documents(const Model& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
+                           State* state) {
   const int64_t B = batch.B, n = batch.n;
   check(T > 0 && int64_t(batch.tokens.size()) == B * n && int64_t(batch.targets.size()) == B * n,
         "[documents] a batch of {} × {} needs as many tokens and targets: got {} and {}, segments of {}", B, n,
@@ -49,18 +56,17 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
   Pass own = pass;
   own.weights = new_weights_number();  // the same from the first segment to the last
   own.first = batch.first;
-  State fresh;
+  std::unique_ptr<State> fresh;
   if (state == nullptr) {
-    fresh = model.new_state(B), state = &fresh;
+    fresh = model.new_state(B), state = fresh.get();
     std::vector<Random> documents;
     if (pass.random != nullptr) {
       for (int64_t b = 0; b < B; ++b) documents.push_back(pass.random->child(batch.first + uint64_t(b)));
-      fresh.draw_from(documents);
+      fresh->draw_from(documents);
     }
   }
   const Device device = model.device();
   BatchResult result;
-  result.kl_ = zeros({1}, device);
   result.tokens_ = B * n;
   result.scored_ = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
 
@@ -69,18 +75,24 @@ BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int
     const Tokens tokens = Tokens::from(columns(batch.tokens, B, n, begin, end - begin), {B, end - begin}, device);
     std::optional<NoGrad> no_grad;
     if (!learn || outputs == 0) no_grad.emplace();
-    const TransformerXL::Output out = model.forward(tokens, *state, own, outputs);
+    Losses auxiliary;
+    const Variable hidden = model.forward({tokens}, *state, own, outputs, auxiliary);
     if (outputs == 0) continue;
 
     std::vector<int32_t> targets = columns(batch.targets, B, n, end - outputs, outputs);
-    const Variable loss = cross_entropy(out.logits, Tokens::from(targets, {B * outputs}, device),
-                                        real(1.0 / double(result.scored_)), &result.losses_.emplace_back());
-    if (out.kl.defined()) on(device).axpy(result.kl_.data(), 1, out.kl.data(), 1);
-    const Tokens predicted({B, outputs}, device);
-    on(device).argmax(predicted.data(), out.logits.data(), B * outputs, out.logits.dim(-1));
-    result.predicted_.push_back(predicted);
+    const Head::Score score =
+        model.head.score(hidden, Tokens::from(targets, {B * outputs}, device), 1.0 / double(result.scored_));
+    result.losses_.push_back(score.each), result.predicted_.push_back(score.predicted);
     result.targets_.push_back(std::move(targets));
-    if (learn) backward(out.kl.defined() && lambda_kl > 0 ? add(loss, scale(out.kl, real(lambda_kl))) : loss);
+    Variable loss = score.loss;
+    for (const Losses::Term& term : auxiliary.terms) {
+      auto sum = std::find_if(result.auxiliary_.begin(), result.auxiliary_.end(),
+                              [&](const BatchResult::Sum& s) { return s.name == term.name; });
+      if (sum == result.auxiliary_.end()) sum = result.auxiliary_.insert(sum, {term.name, zeros({1}, device)});
+      on(device).axpy(sum->value.data(), 1, term.value.data(), 1);
+      if (learn && term.weight > 0) loss = add(loss, scale(term.value, real(term.weight)));
+    }
+    if (learn) backward(loss);
   }
   return result;
 }

@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
-#include "models/transformer_xl.h"
+#include "models/model.h"
 
 namespace lem {
 
@@ -20,18 +21,23 @@ struct DocumentBatch {
 /// What came of a batch. Numbers stay on the device until they are asked for.
 class BatchResult {
  public:
-  /// Mean cross entropy per scored token, natural logarithm, without the regulariser. Waits for the device.
+  /// Mean cross entropy per scored token, natural logarithm, without auxiliary losses. Waits for the device.
   double loss() const;
-  /// Σ over the segments that hold targets of the memory's regulariser, not yet times lambda_kl.
-  double kl() const { return item(kl_); }
+  /// Σ over the segments that hold targets of an auxiliary loss, not yet times its weight; 0 if the model has none
+  /// such.
+  double auxiliary(const std::string& name) const;
   int64_t scored() const { return scored_; }
   int64_t tokens() const { return tokens_; }
   /// How many scored tokens the model's first choice got right.
   int64_t correct() const;
 
  private:
-  friend BatchResult read_documents(TransformerXL&, const DocumentBatch&, int64_t, const Pass&, bool, double, State*);
-  Tensor kl_;  // (1)
+  friend BatchResult read_documents(const Model&, const DocumentBatch&, int64_t, const Pass&, bool, State*);
+  struct Sum {
+    std::string name;
+    Tensor value;  // (1)
+  };
+  std::vector<Sum> auxiliary_;
   int64_t scored_ = 0, tokens_ = 0;
   // Of each segment that holds targets, (B, outputs):
   std::vector<Tensor> losses_;  // 0 where nothing is scored
@@ -40,11 +46,11 @@ class BatchResult {
 };
 
 /// Reads the batch in segments of T tokens. With `learn`, adds to the parameters' gradients those of
-///   loss = Σ cross entropy / scored tokens of the batch + lambda_kl Σ_segments KL,
+///   loss = Σ cross entropy / scored tokens of the batch + Σ_segments Σ weight · auxiliary loss,
 /// one backward per segment that holds targets. `state`, if given, is used and moved on; else a new one, in which
 /// document number i draws from pass.random->child(i). Dropout takes the next streams of pass.random, and of these each
 /// document the draws of its own number. So however documents are cut into batches, they draw the same.
-BatchResult read_documents(TransformerXL& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
-                           double lambda_kl, State* state = nullptr);
+BatchResult read_documents(const Model& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
+                           State* state = nullptr);
 
 }  // namespace lem

@@ -43,7 +43,7 @@ void save_checkpoint(const std::string& path, const Parameters& parameters, cons
   nlohmann::ordered_json full = progress;
   for (const Parameters::Named& p : parameters.named()) {
     add_tensor(writer, p.name, p.value);
-    if (!optimizer) continue;
+    if (!optimizer || !p.grad.defined()) continue;
     add_tensor(writer, "optimizer.m." + p.name, arena_part(optimizer->m, parameters, p.value));
     add_tensor(writer, "optimizer.v." + p.name, arena_part(optimizer->v, parameters, p.value));
   }
@@ -83,6 +83,7 @@ void Checkpoint::load(Adam& optimizer, const Parameters& parameters) const {
   check(progress.contains("optimizer_steps") && progress["optimizer_steps"].is_number_integer(),
         "[checkpoint] {} holds weights alone, no optimiser: training can't go on from it exactly", path_);
   for (const Parameters::Named& p : parameters.named()) {
+    if (!p.grad.defined()) continue;  // frozen
     load_into(file_, "optimizer.m." + p.name, arena_part(optimizer.m, parameters, p.value));
     load_into(file_, "optimizer.v." + p.name, arena_part(optimizer.v, parameters, p.value));
   }

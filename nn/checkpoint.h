@@ -3,7 +3,7 @@
 //
 //   <parameter>                     the weights
 //   optimizer.m.<parameter>, .v.…   Adam's moments
-//   state.…                         memory states, where a run carries them (models/state.h)
+//   state.…                         memory states, where a run carries them (nn/state.h)
 //   metadata "format"               kCheckpointFormat
 //   metadata "config", "progress"   JSON: the full configuration; the step, place in the data, …
 //

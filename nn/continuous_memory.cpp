@@ -14,11 +14,11 @@ DensityKind kernel_density(MemoryDensity density) {
                                                       : DensityKind::gaussian;
 }
 
-bool all(const std::vector<uint8_t>& flags) {
-  return std::all_of(flags.begin(), flags.end(), [](uint8_t f) { return f != 0; });
+bool all(const std::vector<int64_t>& counts) {
+  return std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n > 0; });
 }
-bool none(const std::vector<uint8_t>& flags) {
-  return std::none_of(flags.begin(), flags.end(), [](uint8_t f) { return f != 0; });
+bool none(const std::vector<int64_t>& counts) {
+  return std::none_of(counts.begin(), counts.end(), [](int64_t n) { return n > 0; });
 }
 
 void check_options(const MemoryOptions& o, int64_t width, int64_t heads) {
@@ -54,41 +54,60 @@ std::string advice(const MemoryOptions& o) {
 
 // ---- state ----------------------------------------------------------------------------------------------------------
 
-MemoryState MemoryState::clone() const {
-  const auto copy = [](const Tensor& t) { return t.defined() ? t.clone() : t; };
-  MemoryState s = *this;
-  s.coeffs = copy(coeffs), s.density = copy(density), s.base = copy(base);
-  for (Update& u : s.history) u.X = copy(u.X), u.points = copy(u.points), u.after = copy(u.after);
-  return s;
+void MemoryState::visit(Fields& f) {
+  constexpr int64_t kMost = int64_t(1) << 53;
+  f.integers("count", count, kMost);
+  if (sizes.sticky) f.randoms("random", random);
+  f.tensor("coeffs", coeffs, 0, {kRows, sizes.N, sizes.C});
+  if (sizes.density) f.tensor("density", density, 1, {2, kRows, sizes.H, kAny});
+  history.resize(size_t(f.count("history", int64_t(history.size()), sizes.updates)));
+  for (size_t i = 0; i < history.size(); ++i)
+    f.part(fmt::format("history.{}", i), [&, &u = history[i]] {
+      f.tensor("X", u.X, 0, {kRows, kAny, sizes.C});
+      f.integers("newcomers", u.newcomers, kMost), f.integers("before", u.before, kMost);
+      f.tensor("points", u.points, 0, {kRows, sizes.R});
+      f.tensor("after", u.after, 0, {kRows, sizes.N, sizes.C});
+    });
+  f.tensor("base", base, 0, {kRows, sizes.N, sizes.C});
 }
 
-void MemoryState::clear_row(int64_t b) {
-  const auto clear = [b](Tensor& t) {
-    if (!t.defined()) return;
-    t = t.clone();  // somebody may hold a copy of this state
-    const Tensor row = t.slice(b, b + 1);
-    on(t.device()).fill(row.data(), 0, row.numel());
+void MemoryState::check(const StateCheck& check, const std::string& name, const std::vector<int64_t>& left) const {
+  const auto coefficients = [&](const std::string& part, const Tensor& x, const std::vector<int64_t>& stored) {
+    check.require(x.defined() || none(stored), part, "is missing");
+    for (size_t b = 0; b < stored.size(); ++b)
+      if (stored[b] == 0) check.require_zeros(part, x, int64_t(b), sizes.N);
   };
-  clear(coeffs), clear(base);
-  // The row's densities stay: where they send the next update's points does not matter, as the old signal there is
-  // zero.
-  for (Update& u : history) {  // done again, these updates leave the row empty
-    clear(u.X), clear(u.after);
-    u.filled[size_t(b)] = 0, u.newcomers[size_t(b)] = 0;
+  check.require(count == left, name + "count", "does not go with the numbers of steps read and of recent ones");
+  coefficients(name + "coeffs", coeffs, count);
+  check.require(density.defined() || none(count) || !sizes.sticky, name + "density", "is missing");
+  if (density.defined()) {
+    const std::vector<real> sigma2 = density.slice(1, 2).to_vector();
+    const size_t row = sigma2.size() / count.size();
+    for (size_t i = 0; i < sigma2.size(); ++i)
+      check.require(sigma2[i] > 0 || (sigma2[i] == 0 && count[i / row] == 0), name + "density",
+                    "holds a variance that is not positive");
   }
-  filled[size_t(b)] = 0;
-  count[size_t(b)] = 0;
-}
-
-size_t MemoryState::bytes() const {
-  std::set<const Storage*> counted;  // coefficients are shared between coeffs and the history
-  size_t n = 0;
-  const auto add = [&](const Tensor& t) {
-    if (t.defined() && counted.insert(t.storage().get()).second) n += size_t(t.numel()) * sizeof(real);
-  };
-  add(coeffs), add(density), add(base);
-  for (const Update& u : history) add(u.X), add(u.points), add(u.after);
-  return n;
+  for (size_t i = 0; i < history.size(); ++i) {
+    const std::string part = fmt::format("{}history.{}.", name, i);
+    const Update& u = history[i];
+    check.require(u.X.defined() && u.after.defined(), part + "X", "is missing, or what it led to");
+    const int64_t L = u.X.dim(1);
+    std::vector<int64_t> after = u.before;
+    for (size_t b = 0; b < after.size(); ++b) {
+      check.require(u.newcomers[b] <= L, part + "newcomers",
+                    fmt::format("holds {}, expected 0 … {}", u.newcomers[b], L));
+      check.require(u.before[b] == 0 || u.newcomers[b] == L, part + "newcomers", "leaves a gap in a document");
+      after[b] += u.newcomers[b];
+      const bool fits = i + 1 < history.size() ? after[b] == history[i + 1].before[b] : after[b] == count[b];
+      check.require(fits, part + "before", "does not go with what was stored since");
+    }
+    check.require(u.points.defined() || none(u.before) || !sizes.sticky, part + "points", "is missing");
+    if (u.points.defined())
+      for (real point : u.points.to_vector())
+        check.require(point >= 0 && point <= 1, part + "points", "holds a point outside [0, 1]");
+    coefficients(part + "after", u.after, after);
+  }
+  if (!history.empty()) coefficients(name + "base", base, history.front().before);
 }
 
 // ---- the module -----------------------------------------------------------------------------------------------------
@@ -103,12 +122,14 @@ ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64
       std::make_shared<RidgeOperators>(basis_, options.R, options.tau, options.lambda, options.padding, device_);
   device_basis_ = {options.basis, to_device(basis_.a, {options.N}, device_), to_device(basis_.b, {options.N}, device_)};
 
-  const auto matrix = [&](const char* part) { return p.add(name + part, {width, width}, Init::normal(init_std)); };
+  const auto matrix = [&](const char* part) {
+    return p.add(name + part, {width, width}, {.init = Init::normal(init_std)});
+  };
   w_k_ = matrix(".w_k"), w_v_ = matrix(".w_v"), w_out_ = matrix(".w_out");
   if (options.density != MemoryDensity::gibbs && options.parameters != MemoryParameters::moments) {
     const bool per_head = options.parameters == MemoryParameters::affine_per_head;
     w_density_ = p.add(name + ".w_density", per_head ? Shape{2, heads, options.N} : Shape{2, options.N},
-                       Init::normal(init_std), {"w_mu", "w_sigma"});
+                       {.init = Init::normal(init_std), .parts = {"w_mu", "w_sigma"}});
   }
   if (options.gate) gate_ = TimeGate(p, name + ".gate", width, init_std);
   if (options.learned_gate) learned_gate_ = Linear(p, name + ".mix.weight", width, width, init_std, name + ".mix.bias");
@@ -127,7 +148,13 @@ ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64
 
 MemoryState ContinuousMemory::new_state(int64_t B) const {
   MemoryState state;
-  state.filled.assign(size_t(B), 0);
+  state.sizes = {.N = options_.N,
+                 .C = width_,
+                 .H = heads_,
+                 .R = options_.R,
+                 .updates = options_.grad_updates - 1,
+                 .sticky = options_.sticky,
+                 .density = options_.density != MemoryDensity::gibbs};
   state.count.assign(size_t(B), 0);
   return state;
 }
@@ -137,15 +164,15 @@ MemoryState ContinuousMemory::new_state(int64_t B) const {
 // Empty row:   coeffs = G_firstᵀ X
 // Filled row:  coeffs = G_oldᵀ Ψ(u) coeffs_old + G_newᵀ X,  with uniform u the first product is A coeffs_old   [=]
 // where X has passed the gate.
-Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variable& old) {
+Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variable& old) const {
   const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
   const bool uniform = !update.points.defined();
   const Variable X = options_.gate ? gate_(update.X) : Variable(update.X);
   const bool alike = std::all_of(update.newcomers.begin(), update.newcomers.end(), [L](int64_t n) { return n == L; });
-  if (alike && none(update.filled)) return mix(operators_->first(L), X, true);
+  if (alike && none(update.before)) return mix(operators_->first(L), X, true);
 
   const RidgeOperators::Next G = operators_->next(L, uniform);
-  const Variable fresh = mix(alike && all(update.filled) ? G.G_new : row_operators(update), X, true);
+  const Variable fresh = mix(alike && all(update.before) ? G.G_new : row_operators(update), X, true);
   Variable kept;
   if (!uniform) {
     const Tensor psi({B, options_.R, N}, device_);  // Ψ(u)
@@ -161,13 +188,13 @@ Variable ContinuousMemory::apply(const MemoryState::Update& update, const Variab
 // Where rows of the batch differ each has an operator of its own for X, (B, L, N): that of its own number of newcomers,
 // with zeros in the rows of G that would meet another document's vectors. (A row with fewer than L newcomers has just
 // begun, so it is empty. Its old coefficients are zero, and the shared operator of the old signal leaves them so.)
-Tensor ContinuousMemory::row_operators(const MemoryState::Update& update) {
+Tensor ContinuousMemory::row_operators(const MemoryState::Update& update) const {
   const int64_t B = update.X.dim(0), L = update.X.dim(1), N = options_.N;
   const Tensor rows = zeros({B, L, N}, device_);
   for (int64_t b = 0; b < B; ++b) {
     const int64_t n = update.newcomers[size_t(b)];
     if (n == 0) continue;
-    const bool filled = update.filled[size_t(b)];
+    const bool filled = update.before[size_t(b)] > 0;
     check(!filled || n == L, "[memory] row {} goes on with a document, so all {} vectors must be its own: got {}", b, L,
           n);
     const Tensor G = filled ? operators_->next(n, !update.points.defined()).G_new : operators_->first(n);
@@ -190,7 +217,7 @@ Variable ContinuousMemory::where_newcomers(const MemoryState::Update& update, co
 
 // Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky
 // memories). Rows that hold nothing draw nothing: when a row draws depends on its own document alone.
-Tensor ContinuousMemory::sticky_points(MemoryState& state) {
+Tensor ContinuousMemory::sticky_points(MemoryState& state) const {
   const int64_t B = state.density.dim(1), n = state.density.dim(2) * state.density.dim(3);
   check(int64_t(state.random.size()) == B,
         "[memory] sticky memories draw the points at which they read the past: got random numbers for {} rows, "
@@ -198,13 +225,13 @@ Tensor ContinuousMemory::sticky_points(MemoryState& state) {
         state.random.size(), B);
   std::vector<Stream> streams;
   for (int64_t b = 0; b < B; ++b)
-    streams.push_back(state.filled[size_t(b)] ? state.random[size_t(b)].stream() : Stream{});
+    streams.push_back(state.count[size_t(b)] > 0 ? state.random[size_t(b)].stream() : Stream{});
   const Tensor mass({B, options_.bins}, device_), points({B, options_.R}, device_);
   const Tokens fallbacks({B}, device_);
   on(device_).sticky_histogram(mass.data(), state.density.data(), B, n, options_.bins);
   on(device_).sticky_points(points.data(), fallbacks.data(), mass.data(), options_.draw, options_.place,
                             Streams::from(streams, {B}, device_).data(), B, options_.bins, options_.R);
-  unread_draws_.push_back({fallbacks, {state.filled.begin(), state.filled.end()}});
+  unread_draws_.push_back({fallbacks, state.count});
   if (unread_draws_.size() >= 256) sticky_fallbacks();
   return points;
 }
@@ -212,24 +239,25 @@ Tensor ContinuousMemory::sticky_points(MemoryState& state) {
 int64_t ContinuousMemory::sticky_fallbacks() const {
   for (const Draw& draw : std::exchange(unread_draws_, {})) {
     const std::vector<int32_t> fell_back = draw.fallbacks.to_vector();
-    for (size_t b = 0; b < fell_back.size(); ++b) sticky_fallbacks_ += draw.filled[b] ? fell_back[b] : 0;
+    for (size_t b = 0; b < fell_back.size(); ++b) sticky_fallbacks_ += draw.count[b] > 0 ? fell_back[b] : 0;
   }
   return sticky_fallbacks_;
 }
 
 Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
-                                  const Tensor& points) {
-  check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.filled.size()) && X.dim(2) == width_ && X.dim(1) > 0,
-        "[memory] newcomers must be ({}, L > 0, {}): got {}", state.filled.size(), width_, X.shape());
-  check(newcomers.size() == state.filled.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
-        state.filled.size());
+                                  const Tensor& points) const {
+  if (!X.defined() || none(newcomers)) return state.coeffs.defined() ? Variable(state.coeffs) : Variable();
+  const NameScope scope("memory");
+  check(X.shape().rank() == 3 && X.dim(0) == int64_t(state.count.size()) && X.dim(2) == width_ && X.dim(1) > 0,
+        "[memory] newcomers must be ({}, L > 0, {}): got {}", state.count.size(), width_, X.shape());
+  check(newcomers.size() == state.count.size(), "[memory] got {} counts of newcomers for {} rows", newcomers.size(),
+        state.count.size());
   check(!points.defined() || points.shape() == Shape({X.dim(0), options_.R}),
         "[memory] points to read the old signal at: got {}, expected ({}, {}); give R for each row", points.shape(),
         X.dim(0), options_.R);
-  if (std::all_of(newcomers.begin(), newcomers.end(), [](int64_t n) { return n == 0; })) return recall(state);
 
-  MemoryState::Update update{X, newcomers, points, state.filled, {}};
-  if (!points.defined() && options_.sticky && state.density.defined() && !none(state.filled))
+  MemoryState::Update update{X, newcomers, points, state.count, {}};
+  if (!points.defined() && options_.sticky && state.density.defined() && !none(state.count))
     update.points = sticky_points(state);
 
   // Gradient flows through the updates in `history` again, and then through this one.
@@ -243,11 +271,7 @@ Variable ContinuousMemory::update(MemoryState& state, const Tensor& X, const std
   for (; int64_t(state.history.size()) > options_.grad_updates - 1; state.history.pop_front())
     state.base = state.history.front().after;
   if (state.history.empty()) state.base = {};
-  for (size_t b = 0; b < newcomers.size(); ++b) {
-    if (newcomers[b] == 0) continue;
-    state.filled[b] = 1;
-    state.count[b] += newcomers[b];
-  }
+  for (size_t b = 0; b < newcomers.size(); ++b) state.count[b] += newcomers[b];
   return coeffs;
 }
 
@@ -275,30 +299,41 @@ Variable ContinuousMemory::read_gibbs(const Variable& coeffs, const Variable& q)
 }
 
 ContinuousMemory::Read ContinuousMemory::attend(MemoryState& state, const Variable& coeffs, const Variable& q,
-                                                int64_t Tq) const {
+                                                const std::vector<int64_t>& lengths, int64_t Tq) const {
+  const NameScope scope("memory");
   const Variable last_q = last_steps(q, Tq);
-  if (options_.density == MemoryDensity::gibbs) return {read_gibbs(coeffs, last_q), {}};
+  if (options_.density == MemoryDensity::gibbs) return {Tq > 0 ? read_gibbs(coeffs, last_q) : Variable(), Variable()};
 
   const Variable p = densities(coeffs, q);  // (2, B, H, T)
   state.density = p.value();
-  // Rows whose memory is empty are not part of the mean.
-  const int64_t B = q.dim(0), T = q.dim(1);
-  const int64_t rows = std::count(state.filled.begin(), state.filled.end(), 1);
-  std::vector<real> weights(static_cast<size_t>(B));
-  for (int64_t b = 0; b < B; ++b)
-    weights[size_t(b)] = state.filled[size_t(b)] ? real(1.0 / double(rows * heads_ * T)) : 0;
   Read read;
-  read.kl =
-      weighted_sum(kl_to_prior(p, real(options_.sigma0), real(options_.mu0)), Tensor::from(weights, {B}, device_));
+  read.kl = kl(p, state.count, lengths);
   if (Tq > 0) {
-    const Variable last_p = Tq == T ? p : densities(coeffs, last_q);
+    const Variable last_p = Tq == q.dim(1) ? p : densities(coeffs, last_q);
     read.z = continuous_attention(last_p, linear(coeffs, w_v_), device_basis_, kernel_density(options_.density));
   }
   return read;
 }
 
-Variable ContinuousMemory::gate_output(const Variable& z_ltm, const Variable& q) const {
-  return sigmoid_gate(z_ltm, learned_gate_(q));
+// The mean over what is some document's: rows whose memory is empty have no part in it, nor have steps behind a
+// document's end.
+Variable ContinuousMemory::kl(const Variable& p, const std::vector<int64_t>& count,
+                              const std::vector<int64_t>& lengths) const {
+  const int64_t B = p.dim(1), T = p.dim(3);
+  int64_t queries = 0;
+  std::vector<int32_t> steps;  // (B): those of each row that count
+  for (int64_t b = 0; b < B; ++b) {
+    const int64_t n = count[size_t(b)] > 0 ? lengths[size_t(b)] : 0;
+    steps.push_back(int32_t(n)), queries += n;
+  }
+  const bool whole = std::all_of(steps.begin(), steps.end(), [T](int32_t n) { return n == T; });
+  const Variable rows = kl_to_prior(p, real(options_.sigma0), real(options_.mu0),
+                                    whole ? Tokens() : Tokens::from(steps, {B}, device_));  // (B)
+  return weighted_sum(rows, full({B}, real(1 / double(std::max<int64_t>(queries, 1) * heads_)), device_));
+}
+
+Variable ContinuousMemory::gate_output(const Variable& z, const Variable& q) const {
+  return sigmoid_gate(linear(z, w_out_), learned_gate_(q));
 }
 
 }  // namespace lem

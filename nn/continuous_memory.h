@@ -15,6 +15,7 @@
 #include "nn/basis.h"
 #include "nn/layers.h"
 #include "nn/ridge_operators.h"
+#include "nn/state.h"
 
 namespace lem {
 
@@ -40,7 +41,8 @@ struct MemoryOptions {
   int64_t bins = 128;                                     // K
   int64_t grad_updates = 1;                               // gradient flows through the gate of this many last updates
   bool learned_gate = false;                              // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
-  double sigma0 = .05;                                    // prior of the KL regulariser
+  double lambda_kl = 1e-6;                                // weight of the KL regulariser
+  double sigma0 = .05;                                    // its prior
   double mu0 = std::numeric_limits<double>::quiet_NaN();  // none
 };
 
@@ -49,17 +51,22 @@ std::string advice(const MemoryOptions& options);
 
 /// What one layer remembers of the far past. Rows of the batch are independent: each may be filled or empty.
 struct MemoryState {
+  /// What its model makes it of.
+  struct Sizes {
+    int64_t N, C, H, R, updates;  // updates: kept in the history at most
+    bool sticky, density;         // density: there is a (μ, σ²)
+  };
+  Sizes sizes;
   Tensor coeffs;   // (B, N, C): the memory itself; undefined before the first update
   Tensor density;  // (2, B, H, T): the last (μ, σ²), where sticky memories look next; undefined before the first read
-  std::vector<uint8_t> filled;  // (B): has anything been stored in this row?
-  std::vector<int64_t> count;   // (B): vectors stored so far
-  std::vector<Random> random;   // (B): where the row's sticky points are drawn from; empty until State::draw_from
+  std::vector<int64_t> count;  // (B): vectors stored so far of the row's document
+  std::vector<Random> random;  // (B): where the row's sticky points are drawn from; empty until State::draw_from
   /// One update, as it must be known to be done again.
   struct Update {
     Tensor X;                        // (B, L, C): what entered
     std::vector<int64_t> newcomers;  // (B): how many of them are this row's: the last ones
     Tensor points;                   // (B, R): where the old signal was read; undefined: uniform
-    std::vector<uint8_t> filled;     // before this update
+    std::vector<int64_t> before;     // (B): vectors stored before this update
     Tensor after;                    // (B, N, C): the coefficients it led to
   };
   /// The last grad_updates − 1 updates, kept so that gradients can flow through them again, and the coefficients before
@@ -67,10 +74,9 @@ struct MemoryState {
   std::deque<Update> history;
   Tensor base;  // (B, N, C)
 
-  MemoryState clone() const;
-  /// A new document starts in row b, and goes on in the row's random numbers.
-  void clear_row(int64_t b);
-  size_t bytes() const;
+  void visit(Fields& fields);
+  /// `left` (B): steps that have left the short-term memory, all of which must have been stored.
+  void check(const StateCheck& check, const std::string& name, const std::vector<int64_t>& left) const;
 };
 
 class ContinuousMemory {
@@ -87,36 +93,34 @@ class ContinuousMemory {
 
   /// X (B, L, C) enters; of row b's L vectors only the last newcomers[b], the others are zeros of another document's.
   /// `points`: where to read the old signal, (B, R) — left out, they are drawn (sticky) or uniform. Returns the new
-  /// coefficients with their gradient.
+  /// coefficients with their gradient; where nothing enters (X undefined, no newcomers) those that the state holds, as
+  /// a constant, undefined while nothing has been stored.
   Variable update(MemoryState& state, const Tensor& X, const std::vector<int64_t>& newcomers,
-                  const Tensor& points = {});
-
-  /// The coefficients that the state holds, as a constant; undefined while nothing has been stored.
-  Variable recall(const MemoryState& state) const {
-    return state.coeffs.defined() ? Variable(state.coeffs) : Variable();
-  }
+                  const Tensor& points = {}) const;
 
   struct Read {
     Variable z;   // (B, Tq, C): E_p[V̄(t)] per head, concatenated, before W_out; for the last Tq queries
-    Variable kl;  // (1): mean over filled rows, heads and queries of KL to the prior; undefined for Gibbs
+    Variable kl;  // (1): mean over filled rows, heads and their queries of KL to the prior; undefined for Gibbs
   };
-  /// q (B, T, C) are the layer's own queries; z is computed for the last Tq of them, densities for all. Stores the
-  /// densities in the state.
-  Read attend(MemoryState& state, const Variable& coeffs, const Variable& q, int64_t Tq) const;
+  /// q (B, T, C) are the layer's own queries, of row b the first lengths[b] its document's; z is computed for the last
+  /// Tq of them, densities for all. Stores the densities in the state.
+  Read attend(MemoryState& state, const Variable& coeffs, const Variable& q, const std::vector<int64_t>& lengths,
+              int64_t Tq) const;
 
   const Variable& w_out() const { return w_out_; }
-  /// Z_LTM's learned gate, applied to z W_out; only with options.learned_gate.
-  Variable gate_output(const Variable& z_ltm, const Variable& q) const;
+  /// sigmoid(q W + b) ⊙ (z W_out); only with options.learned_gate.
+  Variable gate_output(const Variable& z, const Variable& q) const;
   const MemoryOptions& options() const { return options_; }
   /// Times that sticky memories found no usable histogram and read uniform points. Waits for the device.
   int64_t sticky_fallbacks() const;
 
  private:
-  Variable apply(const MemoryState::Update& update, const Variable& old);
-  Tensor row_operators(const MemoryState::Update& update);
+  Variable apply(const MemoryState::Update& update, const Variable& old) const;
+  Tensor row_operators(const MemoryState::Update& update) const;
   Variable where_newcomers(const MemoryState::Update& update, const Variable& coeffs, const Variable& old) const;
-  Tensor sticky_points(MemoryState& state);
+  Tensor sticky_points(MemoryState& state) const;
   Variable densities(const Variable& coeffs, const Variable& q) const;
+  Variable kl(const Variable& p, const std::vector<int64_t>& count, const std::vector<int64_t>& lengths) const;
   Variable read_gibbs(const Variable& coeffs, const Variable& q) const;
 
   MemoryOptions options_;
@@ -132,8 +136,8 @@ class ContinuousMemory {
   Linear learned_gate_;
   /// What draws have counted but nobody has read yet, since that would wait for the device.
   struct Draw {
-    Tokens fallbacks;             // (B): 0 or 1
-    std::vector<int32_t> filled;  // (B): rows that held something
+    Tokens fallbacks;            // (B): 0 or 1
+    std::vector<int64_t> count;  // (B): what the rows held
   };
   mutable std::vector<Draw> unread_draws_;
   mutable int64_t sticky_fallbacks_ = 0;

@@ -21,8 +21,8 @@ Dropout Pass::dropout(double p, int64_t size) const {
 
 Linear::Linear(Parameters& p, const std::string& weight_name, int64_t in, int64_t out, double init_std,
                const std::string& bias_name)
-    : W(p.add(weight_name, {in, out}, Init::normal(init_std))) {
-  if (!bias_name.empty()) b = p.add(bias_name, {out}, Init::constant(0));
+    : W(p.add(weight_name, {in, out}, {.init = Init::normal(init_std)})) {
+  if (!bias_name.empty()) b = p.add(bias_name, {out}, {.init = Init::constant(0), .decay = false});
 }
 
 Variable Linear::operator()(const Variable& x) const {
@@ -31,38 +31,40 @@ Variable Linear::operator()(const Variable& x) const {
 }
 
 Embedding::Embedding(Parameters& p, const std::string& name, int64_t vocab, int64_t width, double init_std)
-    : table(p.add(name + ".weight", {vocab, width}, Init::normal(init_std))) {}
+    : table(p.add(name + ".weight", {vocab, width}, {.init = Init::normal(init_std), .decay = false})) {}
 
 Variable Embedding::operator()(const Tokens& tokens) const {
   return embedding(tokens, table, real(std::sqrt(double(table.dim(1)))));
 }
 
 LayerNorm::LayerNorm(Parameters& p, const std::string& name, int64_t width)
-    : gamma(p.add(name + ".gamma", {width}, Init::constant(1))),
-      beta(p.add(name + ".beta", {width}, Init::constant(0))) {}
+    : gamma(p.add(name + ".gamma", {width}, {.init = Init::constant(1), .decay = false})),
+      beta(p.add(name + ".beta", {width}, {.init = Init::constant(0), .decay = false})) {}
 
 Variable LayerNorm::operator()(const Variable& x, const Variable& z, const Variable& z_bias, Dropout dropout) const {
   return layer_norm(x, z, z_bias, gamma, beta, dropout);
 }
 
 FeedForward::FeedForward(Parameters& p, const std::string& name, int64_t width, int64_t inner, double init_std)
-    : w1(p.add(name + ".w1", {width, inner}, Init::normal(init_std))),
-      b1(p.add(name + ".b1", {inner}, Init::constant(0))),
-      w2(p.add(name + ".w2", {inner, width}, Init::normal(init_std))),
-      b2(p.add(name + ".b2", {width}, Init::constant(0))) {}
+    : w1(p.add(name + ".w1", {width, inner}, {.init = Init::normal(init_std)})),
+      b1(p.add(name + ".b1", {inner}, {.init = Init::constant(0), .decay = false})),
+      w2(p.add(name + ".w2", {inner, width}, {.init = Init::normal(init_std)})),
+      b2(p.add(name + ".b2", {width}, {.init = Init::constant(0), .decay = false})) {}
 
 Variable FeedForward::operator()(const Variable& x, Dropout inner_dropout) const {
   return linear(bias_act(linear(x, w1), b1, Activation::relu, inner_dropout), w2);
 }
 
 TimeGate::TimeGate(Parameters& p, const std::string& name, int64_t width, double init_std)
-    : weight(p.add(name + ".weight", {3, width, width}, Init::normal(init_std))),
-      bias(p.add(name + ".bias", {width}, Init::constant(0))) {}
+    : weight(p.add(name + ".weight", {3, width, width}, {.init = Init::normal(init_std)})),
+      bias(p.add(name + ".bias", {width}, {.init = Init::constant(0), .decay = false})) {}
 
 Variable TimeGate::operator()(const Variable& x) const { return sigmoid_gate(x, time_conv(x, weight, bias)); }
 
 RelativeAttentionLayer::RelativeAttentionLayer(Parameters& p, const std::string& name, int64_t width, double init_std) {
-  const auto matrix = [&](const char* part) { return p.add(name + part, {width, width}, Init::normal(init_std)); };
+  const auto matrix = [&](const char* part) {
+    return p.add(name + part, {width, width}, {.init = Init::normal(init_std)});
+  };
   w_q = matrix(".w_q"), w_k = matrix(".w_k"), w_v = matrix(".w_v"), w_r = matrix(".w_r"), w_o = matrix(".w_o");
 }
 

@@ -9,7 +9,7 @@ namespace lem {
 
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  double weight_decay = 0;  // > 0: AdamW, decoupled
+  double weight_decay = 0;  // > 0: AdamW, decoupled; of the parameters that are decayed (ParameterOptions)
   double clip = 0;          // > 0: the global gradient norm is brought down to this
 };
 
@@ -27,7 +27,7 @@ class Adam {
 
   // What a checkpoint holds.
   int64_t steps = 0;
-  Tensor m, v;  // first and second moments, (n) like the arenas
+  Tensor m, v;  // first and second moments, (trained) like the gradients
 
  private:
   const Parameters& parameters_;

@@ -76,10 +76,11 @@ KERNEL(basis_expectation, real* r, const real* density, BasisView basis, Density
 // z[b,t,h,:] = Σ_j E_p[ψ_j] values[b,j,h,:], p by density[:,b,h,t]. z: (B, T, H·D), density: (2, B, H, T), values: (B, N, H·D).
 KERNEL(continuous_attention_forward, real* z, const real* density, const real* values, BasisView basis, const ContinuousAttention& s)
 KERNEL(continuous_attention_backward, real* ddensity, real* dvalues, const real* dz, const real* density, const real* values, BasisView basis, const ContinuousAttention& s)
-// kl (B): Σ over the n densities of a batch row of KL(N(μ,σ²) ‖ N(μ₀,σ₀²)), the term of μ₀ only where has_mu0. density: (2, B, n).
-KERNEL(kl_forward, real* kl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t n)
-// ddensity = dkl[b] · …; dkl: (B)
-KERNEL(kl_backward, real* ddensity, const real* dkl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t n)
+// kl (B): Σ over a batch row's densities of KL(N(μ,σ²) ‖ N(μ₀,σ₀²)), the term of μ₀ only where has_mu0: over the first steps[b] of T, or
+// all where steps (B) is null. density: (2, B, H, T).
+KERNEL(kl_forward, real* kl, const real* density, const int32_t* steps, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t H, int64_t T)
+// ddensity = dkl[b] · …, 0 behind a row's steps; dkl: (B)
+KERNEL(kl_backward, real* ddensity, const real* dkl, const real* density, const int32_t* steps, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t H, int64_t T)
 // mass (B, bins) = Σ over the n densities of a row of the mass that N(μ,σ²) puts in each of `bins` equal bins of [0, 1]. density: (2, B, n).
 KERNEL(sticky_histogram, real* mass, const real* density, int64_t B, int64_t n, int64_t bins)
 // points (B, R), ascending, in [0, 1], drawn from mass (B, bins), each row by its own stream (B); fallbacks (B) = 1 where mass was unusable and

@@ -50,7 +50,7 @@ TEST_CASE("a training step draws the same however its batch is shared out", "[mo
     for (int64_t first = 8; first < 16; first += count) {
       Random random{1, 0};
       const BatchResult r =
-          read_documents(*net.model, sorting_batch(data, first, count), o.segment, {true, &random}, false, 0);
+          read_documents(*net.model, sorting_batch(data, first, count), o.segment, {true, &random}, false);
       loss += r.loss() * double(r.scored());
     }
     return loss;
@@ -63,24 +63,23 @@ TEST_CASE("what draws says so where there is nothing to draw from", "[model][sti
   SortOptions o = small();
   const SortModel net(o);
   const DocumentBatch batch = sorting_batch(sorting_data(o, Split::test), 0, 2);
-  CHECK_THAT(error_of([&] { read_documents(*net.model, batch, o.segment, {}, false, 0); }),
+  CHECK_THAT(error_of([&] { read_documents(*net.model, batch, o.segment, {}, false); }),
              Catch::StartsWith("[memory] sticky memories draw") && Catch::Contains("got random numbers for 0 rows") &&
                  Catch::Contains("Pass::random"));
   o.dropout = .1;
   const SortModel dropping(o);
-  CHECK_THAT(error_of([&] { read_documents(*dropping.model, batch, o.segment, {.training = true}, false, 0); }),
+  CHECK_THAT(error_of([&] { read_documents(*dropping.model, batch, o.segment, {.training = true}, false); }),
              Catch::StartsWith("[dropout]") && Catch::Contains("set Pass::random"));
   o.sticky = false, o.dropout = 0;  // and nothing that does not draw asks for it
   const SortModel plain(o);
-  CHECK(error_of([&] { read_documents(*plain.model, batch, o.segment, {.training = true}, false, 0); }) ==
-        "(no error)");
-  State state = net.model->new_state(2);
-  CHECK_THAT(error_of([&] { state.draw_from({Random{1}}); }), Catch::Contains("for 1 documents, expected 2"));
+  CHECK(error_of([&] { read_documents(*plain.model, batch, o.segment, {.training = true}, false); }) == "(no error)");
+  const std::unique_ptr<State> state = net.model->new_state(2);
+  CHECK_THAT(error_of([&] { state->draw_from({Random{1}}); }), Catch::Contains("for 1 documents, expected 2"));
 }
 
 TEST_CASE("parameters that were not packed say so", "[error]") {
   Parameters p(Device::cpu, 1);
-  const Variable w = p.add("w", {3}, Init::normal(1));
+  const Variable w = p.add("w", {3}, {.init = Init::normal(1)});
   for (const auto& use :
        {std::function<void()>([&] { p.zero_grad(); }), {[&] { p.values(); }}, {[&] { p.grads(); }}, {[&] {
           Adam(p, {});

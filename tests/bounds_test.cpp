@@ -47,7 +47,7 @@ TEST_CASE("a packed model is in memory once", "[bounds][pool]") {
   pool_trim(Device::cpu);
   const size_t before = pool_counters(Device::cpu).in_use;
   Parameters parameters(Device::cpu, 1);
-  for (int i = 0; i < 8; ++i) parameters.add(fmt::format("w{}", i), {300, 300}, Init::normal(1));
+  for (int i = 0; i < 8; ++i) parameters.add(fmt::format("w{}", i), {300, 300}, {.init = Init::normal(1)});
   parameters.pack();
   const PoolCounters after = pool_counters(Device::cpu);
   const size_t twice = 2 * 8 * 300 * 300 * sizeof(real);  // values and gradients

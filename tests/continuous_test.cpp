@@ -200,7 +200,7 @@ TEST_CASE("KL divergence to the prior", "[continuous]") {
   for (bool has_mu0 : {false, true}) {
     auto forward = [&](const Array& density) {
       Array kl(B);
-      cpu::kl_forward(kl.data(), density.data(), real(sigma0), real(mu0), has_mu0, B, n);
+      cpu::kl_forward(kl.data(), density.data(), nullptr, real(sigma0), real(mu0), has_mu0, B, 1, n);
       return kl;
     };
     // ∫ p ln(p/p₀), the prior centred at μ where it has no μ₀
@@ -219,7 +219,7 @@ TEST_CASE("KL divergence to the prior", "[continuous]") {
     CHECK(relative_error(forward(density), expected) <= (kDouble ? 1e-9 : 1e-5));
     const Array dkl = random_fill(B, 10);
     Array ddensity(density.size(), real(NAN));
-    cpu::kl_backward(ddensity.data(), dkl.data(), density.data(), real(sigma0), real(mu0), has_mu0, B, n);
+    cpu::kl_backward(ddensity.data(), dkl.data(), density.data(), nullptr, real(sigma0), real(mu0), has_mu0, B, 1, n);
     require_gradient(ddensity, forward, density, dkl, 1e-6);
   }
 }

@@ -35,8 +35,8 @@ Trace train(SortOptions o, Device device) {
   Trace trace;
   for (int64_t step = 0; step < kSteps; ++step) {
     net.parameters.zero_grad();
-    const BatchResult result = read_documents(*net.model, sorting_batch(data, step * o.batch, o.batch), o.segment,
-                                              {true, &random}, true, o.lambda_kl);
+    const BatchResult result =
+        read_documents(*net.model, sorting_batch(data, step * o.batch, o.batch), o.segment, {true, &random}, true);
     trace.losses.push_back(result.loss());
     trace.grads.push_back(net.parameters.grads().to_vector());
     adam.step(schedule(o).at(step));

@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "models/documents.h"
-#include "models/infinity_former.h"
 #include "nn/optimizer.h"
 #include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 #include "tests/numeric.h"
+#include "tests/reading.h"
 
 using namespace lem;
 using nlohmann::json;
@@ -79,7 +79,8 @@ struct Run {
       MemoryOptions m;
       m.N = g.c["N"], m.widths = g.c["widths"].get<std::vector<double>>(), m.R = g.c["R"], m.tau = g.c["tau"],
       m.lambda = g.c["lambda"];
-      m.sigma2_min = g.c["sigma2_min"], m.sigma0 = g.c["sigma_0"], m.sticky = g.c["sticky"];
+      m.sigma2_min = g.c["sigma2_min"], m.lambda_kl = g.c["lambda_kl"], m.sigma0 = g.c["sigma_0"],
+      m.sticky = g.c["sticky"];
       auto infinity = std::make_unique<InfinityFormer>(t, m, parameters);
       if (m.sticky) infinity->points_for_update = [this](int l) { return points(l); };
       model = std::move(infinity);
@@ -101,7 +102,7 @@ struct Run {
 
   const Golden& golden;
   Parameters parameters;
-  std::unique_ptr<TransformerXL> model;
+  std::unique_ptr<Model> model;
   Random random{1, 0};
   int64_t step = 0;
   std::vector<int> updates;  // per layer, in this step
@@ -112,7 +113,7 @@ void check_forward(Run& run) {
   const DocumentBatch batch = g.batch(0);
   const int64_t T = g.c["T"], V = g.c["vocab"];
   const std::vector<double> logits = g.numbers("logits");
-  State state = run.model->new_state(batch.B);
+  const std::unique_ptr<State> state = run.model->new_state(batch.B);
   const NoGrad no_grad;
   for (int64_t begin = 0, segment = 0; begin < batch.n; begin += T, ++segment) {
     const int64_t n = std::min(T, batch.n - begin);
@@ -124,12 +125,12 @@ void check_forward(Run& run) {
       expected.insert(expected.end(), logits.begin() + (b * batch.n + begin) * V,
                       logits.begin() + (b * batch.n + begin + n) * V);
     }
-    const auto out = run.model->forward(Tokens::from(tokens, {batch.B, n}), state, {}, n);
+    const test::Answer out = test::read(*run.model, {Tokens::from(tokens, {batch.B, n})}, *state, {}, n);
     require_close(fmt::format("logits of segment {}", segment), out.logits.value().to_vector(), expected);
-    for (size_t l = 0; l < state.layers.size(); ++l) {
+    for (int64_t l = 0; l < int64_t(g.c["layers"]); ++l) {
       const std::string place = fmt::format(".{}.{}", segment, l);
       if (!g.file.contains("coeffs" + place)) continue;
-      const MemoryState& memory = state.layers[l].memory;
+      const MemoryState& memory = test::infinity_layers(*state)[size_t(l)].ltm;
       require_close("coeffs" + place, memory.coeffs.to_vector(), g.numbers("coeffs" + place));
       require_close("mu" + place, memory.density.slice(0, 1).to_vector(), g.numbers("mu" + place));
       require_close("sigma2" + place, memory.density.slice(1, 2).to_vector(), g.numbers("sigma2" + place));
@@ -145,12 +146,12 @@ void check_training(Run& run) {
   for (size_t s = 0; s < losses.size(); ++s) {
     run.start_step(int64_t(s));
     run.parameters.zero_grad();
-    const BatchResult result =
-        read_documents(*run.model, g.batch(int64_t(s)), g.c["T"], {true, &run.random}, true, lambda_kl);
+    const BatchResult result = read_documents(*run.model, g.batch(int64_t(s)), g.c["T"], {true, &run.random}, true);
     if (s == 0)
       for (const Parameters::Named& p : run.parameters.named())
         require_close("grad." + p.name, p.grad.to_vector(), g.numbers("grad." + p.name));
-    require_close(fmt::format("loss of step {}", s), {real(result.loss() + lambda_kl * result.kl())}, {losses[s]});
+    require_close(fmt::format("loss of step {}", s), {real(result.loss() + lambda_kl * result.auxiliary("kl"))},
+                  {losses[s]});
     adam.step(g.c["lr"]);
   }
   // Adam divides each gradient by its own size, so that rounding decides where the true gradient is almost zero: the

@@ -3,8 +3,8 @@
 #include <functional>
 #include <memory>
 
-#include "models/infinity_former.h"
 #include "tests/catch.h"
+#include "tests/reading.h"
 #include "tests/scratch.h"
 
 using namespace lem;
@@ -29,10 +29,10 @@ struct Net {
     parameters.pack();
   }
   Parameters parameters;
-  std::unique_ptr<TransformerXL> model;
+  std::unique_ptr<lem::Model> model;
 };
 
-struct Segment {
+struct Piece {
   Tokens tokens;  // (B, T)
   int64_t outputs;
   enum { read, record, learn } mode;  // without the tape, with it, and back through it
@@ -41,34 +41,34 @@ using Numbers = std::vector<std::vector<real>>;
 
 /// A document a row, cut into segments of any lengths, and how far it has been read.
 struct Reading {
-  Reading(const TransformerXL& model, uint64_t number) : random{100 + number, 0} {
+  Reading(const lem::Model& model, uint64_t number) : random{100 + number, 0} {
     Dice dice{{31, number}};
     const int64_t B = 1 + dice.below(2), segments = 1 + dice.below(6);
     state = model.new_state(B);
     std::vector<Random> documents;
     for (int64_t b = 0; b < B; ++b) documents.push_back(random.child(uint64_t(b)));
-    state.draw_from(documents);
+    state->draw_from(documents);
     for (int64_t s = 0; s < segments; ++s) {
       const int64_t T = 1 + dice.below(2 * kStm);
       std::vector<int32_t> ids;
       for (int64_t i = 0; i < B * T; ++i) ids.push_back(int32_t(dice.below(kVocab)));
       const int64_t outputs = dice.below(2) == 0 ? 0 : 1 + dice.below(T);
-      segments_.push_back({Tokens::from(ids, {B, T}), outputs, decltype(Segment::mode)(dice.below(3))});
+      segments_.push_back({Tokens::from(ids, {B, T}), outputs, decltype(Piece::mode)(dice.below(3))});
     }
   }
   bool done() const { return next == segments_.size(); }
-  const Segment& segment() const { return segments_[next]; }
+  const Piece& segment() const { return segments_[next]; }
   Pass pass(uint64_t weights) { return {.training = true, .random = &random, .weights = weights}; }
 
   /// Reads the next segment and keeps all numbers that come of it.
   void read(Net& net, uint64_t weights) {
-    const Segment& s = segments_[next++];
+    const Piece& s = segments_[next++];
     std::unique_ptr<NoGrad> no_grad;
-    if (s.mode == Segment::read) no_grad = std::make_unique<NoGrad>();
-    const TransformerXL::Output out = net.model->forward(s.tokens, state, pass(weights), s.outputs);
+    if (s.mode == Piece::read) no_grad = std::make_unique<NoGrad>();
+    const test::Answer out = test::read(*net.model, {s.tokens}, *state, pass(weights), s.outputs);
     if (out.logits.defined()) numbers.push_back(out.logits.value().to_vector());
     if (out.kl.defined()) numbers.push_back(out.kl.value().to_vector());
-    if (s.mode != Segment::learn || s.outputs == 0) return;
+    if (s.mode != Piece::learn || s.outputs == 0) return;
     net.parameters.zero_grad();
     const Variable logits = out.logits;
     const Variable loss = weighted_sum(logits, full(logits.shape(), real(.1), Device::cpu));
@@ -76,9 +76,9 @@ struct Reading {
     numbers.push_back(net.parameters.grads().to_vector());
   }
 
-  std::vector<Segment> segments_;
+  std::vector<Piece> segments_;
   size_t next = 0;
-  State state;
+  std::unique_ptr<State> state;
   Random random;
   Numbers numbers;
 };
@@ -86,10 +86,10 @@ struct Reading {
 /// Asks for a segment in ways that fail: at once, in the embedding, in the middle of the layers. Nothing may come of
 /// it.
 void fail_to_read(Net& net, Reading& reading, uint64_t weights, Dice& dice) {
-  const Segment& s = reading.segment();
+  const Piece& s = reading.segment();
   const Random before = reading.random;
   const auto forward = [&](const Tokens& tokens, int64_t outputs) {
-    net.model->forward(tokens, reading.state, reading.pass(weights), outputs);
+    test::read(*net.model, {tokens}, *reading.state, reading.pass(weights), outputs);
   };
   switch (dice.below(3)) {
     case 0:
@@ -113,13 +113,13 @@ void fail_to_read(Net& net, Reading& reading, uint64_t weights, Dice& dice) {
   reading.random = before;
 }
 
-struct Model {
+struct Variant {
   const char* name;
   bool memory;
   std::function<void(TransformerOptions&, MemoryOptions&)> set;
 };
 
-const Model kModels[] = {
+const Variant kModels[] = {
     {"Transformer-XL", false, [](auto&, auto&) {}},
     {"Transformer-XL, no short-term memory", false, [](auto& t, auto&) { t.stm = 0; }},
     {"Transformer-XL, pre-norm, same length", false, [](auto& t, auto&) { t.pre_norm = t.same_length = true; }},
@@ -139,7 +139,7 @@ const Model kModels[] = {
 }  // namespace
 
 TEST_CASE("documents read in turns on one model give what each gives alone", "[model]") {
-  for (const Model& variant : kModels) {
+  for (const Variant& variant : kModels) {
     TransformerOptions t = {
         .vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = kStm, .dropout = 0, .init_std = .4};
     MemoryOptions m;

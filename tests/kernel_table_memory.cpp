@@ -66,35 +66,44 @@ void add_density(std::vector<KernelCase>& table, int64_t n) {
                        return i >= n && softplus(s[i]) < double(floor) ? 0 : dy[i] * slope;
                      });
                    }});
-  for (bool has_mu0 : {false, true}) {
-    const int64_t B = 3;
-    const real sigma0 = real(0.2), mu0 = real(0.4);
-    table.push_back({"kl_forward", size + (has_mu0 ? ", mu0" : ""), [=](KernelCall& c) {
-                       const Reals kl = c.output("kl", B),
-                                   d = c.input("density", 2 * B * n, location_and_variance(B * n));
-                       on(c.device).kl_forward(kl, d, sigma0, mu0, has_mu0, B, n);
-                       c.expect(kl, [&](int64_t b) {
-                         double sum = 0;
-                         for (int64_t i = b * n; i < (b + 1) * n; ++i) {
-                           const double ratio = d[B * n + i] / std::pow(double(sigma0), 2);
-                           sum += 0.5 * (ratio - std::log(ratio) - 1);
-                           if (has_mu0) sum += 0.5 * std::pow((d[i] - double(mu0)) / double(sigma0), 2);
-                         }
-                         return sum;
-                       });
-                     }});
-    table.push_back({"kl_backward", size + (has_mu0 ? ", mu0" : ""), [=](KernelCall& c) {
-                       const Reals dd = c.output("ddensity", 2 * B * n), dkl = c.input("dkl", B),
-                                   d = c.input("density", 2 * B * n, location_and_variance(B * n));
-                       on(c.device).kl_backward(dd, dkl, d, sigma0, mu0, has_mu0, B, n);
-                       const double inverse = 1 / std::pow(double(sigma0), 2);
-                       c.expect(dd, [&](int64_t i) {
-                         const int64_t b = i / n % B;
-                         if (i < B * n) return has_mu0 ? dkl[b] * (d[i] - double(mu0)) * inverse : 0;
-                         return dkl[b] * 0.5 * (inverse - 1 / d[i]);
-                       });
-                     }});
-  }
+  for (bool has_mu0 : {false, true})
+    for (bool ragged : {false, true}) {
+      const int64_t B = 3, H = 2;
+      const real sigma0 = real(0.2), mu0 = real(0.4);
+      const std::string label = size + (has_mu0 ? ", mu0" : "") + (ragged ? ", steps" : "");
+      const std::vector<int32_t> counts = {int32_t(n), 0, int32_t(n / 2)};  // of each row's T = n
+      const auto counted = [=](int64_t i) { return !ragged || i % n < counts[size_t(i / (H * n))]; };
+      table.push_back({"kl_forward", label, [=](KernelCall& c) {
+                         const Reals kl = c.output("kl", B),
+                                     d = c.input("density", 2 * B * H * n, location_and_variance(B * H * n));
+                         const Ints steps = c.input("steps", counts);
+                         on(c.device).kl_forward(kl, d, ragged ? steps.data : nullptr, sigma0, mu0, has_mu0, B, H, n);
+                         c.expect(kl, [&](int64_t b) {
+                           double sum = 0;
+                           for (int64_t i = b * H * n; i < (b + 1) * H * n; ++i) {
+                             if (!counted(i)) continue;
+                             const double ratio = d[B * H * n + i] / std::pow(double(sigma0), 2);
+                             sum += 0.5 * (ratio - std::log(ratio) - 1);
+                             if (has_mu0) sum += 0.5 * std::pow((d[i] - double(mu0)) / double(sigma0), 2);
+                           }
+                           return sum;
+                         });
+                       }});
+      table.push_back({"kl_backward", label, [=](KernelCall& c) {
+                         const Reals dd = c.output("ddensity", 2 * B * H * n), dkl = c.input("dkl", B),
+                                     d = c.input("density", 2 * B * H * n, location_and_variance(B * H * n));
+                         const Ints steps = c.input("steps", counts);
+                         on(c.device).kl_backward(dd, dkl, d, ragged ? steps.data : nullptr, sigma0, mu0, has_mu0, B, H,
+                                                  n);
+                         const double inverse = 1 / std::pow(double(sigma0), 2);
+                         c.expect(dd, [&](int64_t e) {
+                           const int64_t i = e % (B * H * n), b = i / (H * n);
+                           if (!counted(i)) return 0.0;
+                           if (e < B * H * n) return has_mu0 ? dkl[b] * (d[i] - double(mu0)) * inverse : 0;
+                           return dkl[b] * 0.5 * (inverse - 1 / d[B * H * n + i]);
+                         });
+                       }});
+    }
 }
 
 void add_moments(std::vector<KernelCase>& table, int64_t n, int64_t N) {

@@ -5,9 +5,8 @@
 #include <memory>
 
 #include "models/documents.h"
-#include "models/infinity_former.h"
-#include "models/state.h"
 #include "tests/catch.h"
+#include "tests/reading.h"
 #include "tests/scratch.h"
 
 using namespace lem;
@@ -21,7 +20,7 @@ TransformerOptions small_transformer() {
 }
 MemoryOptions small_memory() {
   MemoryOptions m;
-  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4;
+  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4, m.lambda_kl = .01;
   return m;
 }
 
@@ -34,10 +33,16 @@ struct Net {
     parameters.pack();
   }
   Parameters parameters;
-  std::unique_ptr<TransformerXL> model;
+  std::unique_ptr<Model> model;
 };
 
 std::vector<Random> documents(uint64_t seed) { return {Random{seed}.child(0), Random{seed}.child(1)}; }
+
+std::unique_ptr<State> new_state(const Net& net) {
+  std::unique_ptr<State> state = net.model->new_state(kB);
+  state->draw_from(documents(1));
+  return state;
+}
 
 DocumentBatch random_batch() {
   const Stream stream{9, 9};
@@ -71,16 +76,16 @@ struct LastSegment {
       }
     Random random{3, 0};
     state = net.model->new_state(kB);
-    read_documents(*net.model, earlier, kT, {true, &random}, false, 0, &state);
+    read_documents(*net.model, earlier, kT, {true, &random}, false, state.get());
   }
   /// Loss with the regulariser; with `learn` its gradients, too.
   double loss(Net& net, bool learn) const {
-    State from = state.clone();
+    const std::unique_ptr<State> from = state->clone();
     Random random{3, 1000};
-    const BatchResult r = read_documents(*net.model, last, kT, {true, &random}, learn, .01, &from);
-    return r.loss() + .01 * r.kl();
+    const BatchResult r = read_documents(*net.model, last, kT, {true, &random}, learn, from.get());
+    return r.loss() + .01 * r.auxiliary("kl");
   }
-  State state;
+  std::unique_ptr<State> state;
   DocumentBatch last;
 };
 
@@ -177,16 +182,15 @@ TEST_CASE("asking for fewer outputs changes none of those that are left", "[mode
   Net net(small_transformer(), &m);
   const DocumentBatch batch = random_batch();
   const NoGrad no_grad;
-  State all = net.model->new_state(kB), few = net.model->new_state(kB);
-  all.draw_from(documents(1)), few.draw_from(documents(1));
+  const auto all = new_state(net), few = new_state(net);
   for (int64_t begin = 0, segment = 0; begin + kT <= kN; begin += kT, ++segment) {
     std::vector<int32_t> ids;
     for (int64_t b = 0; b < kB; ++b)
       ids.insert(ids.end(), batch.tokens.begin() + b * kN + begin, batch.tokens.begin() + b * kN + begin + kT);
     const Tokens tokens = Tokens::from(ids, {kB, kT});
     const int64_t outputs = segment % 3;
-    const Variable full = net.model->forward(tokens, all, {}, kT).logits;
-    const Variable part = net.model->forward(tokens, few, {}, outputs).logits;
+    const Variable full = test::read(*net.model, {tokens}, *all, {}, kT).logits;
+    const Variable part = test::read(*net.model, {tokens}, *few, {}, outputs).logits;
     if (outputs == 0) continue;
     const std::vector<real> expected = slice_time(full.value(), kT - outputs, outputs).to_vector(),
                             got = part.value().to_vector();
@@ -208,7 +212,7 @@ TEST_CASE("keys and values kept while the weights stay the same change nothing",
     const std::vector<real> start = net.parameters.values().to_vector();
     net.parameters.zero_grad();
     Random random{3, 0};
-    State state = net.model->new_state(kB);
+    const std::unique_ptr<State> state = net.model->new_state(kB);
     for (int64_t segment = 0; segment < 5; ++segment) {
       if (segment == 2)  // other weights
         on(Device::cpu)
@@ -219,8 +223,8 @@ TEST_CASE("keys and values kept while the weights stay the same change nothing",
         for (int64_t i = 0; i < kT; ++i) ids.push_back(batch.tokens[size_t(b * kN + segment * kT + i)]);
       const Pass pass{.training = true, .random = &random, .weights = segment < 2 ? before : after};
       const int64_t outputs = segment % 2 == 0 ? kT : 0;
-      const Variable logits = net.model->forward(Tokens::from(ids, {kB, kT}), state, pass, outputs).logits;
-      CHECK(state.layers[0].kept.k.defined() == (pass.weights != 0));
+      const Variable logits = test::read(*net.model, {Tokens::from(ids, {kB, kT})}, *state, pass, outputs).logits;
+      CHECK(test::short_term(*state)[0]->kept.k.defined() == (pass.weights != 0));
       if (outputs > 0) backward(cross_entropy(logits, Tokens::from(ids, {kB * kT}), 1));
       tape().clear();
     }
@@ -240,18 +244,12 @@ TEST_CASE("keys and values kept while the weights stay the same change nothing",
 
 namespace {
 
-State new_state(const Net& net) {
-  State state = net.model->new_state(kB);
-  state.draw_from(documents(1));
-  return state;
-}
-
 /// Logits of a segment of random tokens that depend on `which`; the state moves on.
 std::vector<real> read_segment(Net& net, State& state, uint64_t which) {
   const NoGrad no_grad;
   std::vector<int32_t> ids;
   for (uint64_t i = 0; i < kB * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
-  return net.model->forward(Tokens::from(ids, {kB, kT}), state, {}, kT).logits.value().to_vector();
+  return test::read(*net.model, {Tokens::from(ids, {kB, kT})}, state, {}, kT).logits.value().to_vector();
 }
 
 }  // namespace
@@ -262,15 +260,17 @@ TEST_CASE("clearing a row starts a new document there and nowhere else", "[model
   TransformerOptions t = small_transformer();
   t.stm = GENERATE(5, 3, 7);  // whole segments leave, or parts of them
   Net net(t, &m);
-  State state = new_state(net);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
-  State other = state.clone(), fresh = new_state(net);
-  state.clear_row(1);
-  for (size_t l = 0; l < state.layers.size(); ++l) state.layers[l].memory.random[1] = fresh.layers[l].memory.random[1];
+  const auto state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, *state, s);
+  const auto other = state->clone(), fresh = new_state(net);
+  state->clear_row(1);
+  if (m.sticky)
+    for (size_t l = 0; l < 2; ++l)
+      test::infinity_layers(*state)[l].ltm.random[1] = test::infinity_layers(*fresh)[l].ltm.random[1];
   const int64_t row = kT * kVocab;
   for (uint64_t s = 10; s < 14; ++s) {
-    const auto cleared = read_segment(net, state, s), kept = read_segment(net, other, s),
-               begun = read_segment(net, fresh, s);
+    const auto cleared = read_segment(net, *state, s), kept = read_segment(net, *other, s),
+               begun = read_segment(net, *fresh, s);
     for (int64_t i = 0; i < row; ++i) {
       INFO("segment " << s << ", logit " << i);
       REQUIRE(cleared[size_t(i)] == kept[size_t(i)]);
@@ -279,7 +279,8 @@ TEST_CASE("clearing a row starts a new document there and nowhere else", "[model
               Approx(begun[size_t(row + i)]).epsilon(kDouble ? 1e-12 : 1e-5).margin(kDouble ? 1e-12 : 1e-6));
     }
   }
-  CHECK(state.layers[0].memory.count[1] < state.layers[0].memory.count[0]);
+  const std::vector<int64_t>& count = test::infinity_layers(*state)[0].ltm.count;
+  CHECK(count[1] < count[0]);
 }
 
 TEST_CASE("a row is the same bit for bit whatever its neighbour reads, NaN included", "[model]") {
@@ -296,21 +297,22 @@ TEST_CASE("a row is the same bit for bit whatever its neighbour reads, NaN inclu
     std::vector<int32_t> ids;
     for (uint64_t row : {uint64_t(0), neighbour})
       for (uint64_t i = 0; i < kT; ++i) ids.push_back(int32_t(Stream{row, segment}.bits(i) % kVocab));
-    return net.model->forward(Tokens::from(ids, {kB, kT}), state, pass, kT).logits.value().to_vector();
+    return test::read(*net.model, {Tokens::from(ids, {kB, kT})}, state, pass, kT).logits.value().to_vector();
   };
   const size_t row = kT * kVocab;
-  State one = new_state(net), other = new_state(net), broken = new_state(net);
+  const auto one = new_state(net), other = new_state(net), broken = new_state(net);
   for (uint64_t s = 0; s < 10; ++s) {
     if (s == 4) {  // a document's numbers have come apart
-      for (LayerState& layer : broken.layers) {
-        const Tensor recent = layer.recent.slice(1, 2);
+      for (ShortTermState* stm : test::short_term(*broken)) {
+        const Tensor recent = stm->recent.slice(1, 2);
         on(Device::cpu).fill(recent.data(), real(NAN), recent.numel());
       }
     }
-    if (s == 7) one.clear_row(1), broken.clear_row(1);  // and nothing of that is left to the next one
+    if (s == 7) one->clear_row(1), broken->clear_row(1);  // and nothing of that is left to the next one
     if (s == 7)
-      for (size_t l = 0; l < one.layers.size(); ++l) broken.layers[l].memory.random = one.layers[l].memory.random;
-    const auto a = forward(one, s, 1), b = forward(other, s, 2), c = forward(broken, s, 1);
+      for (size_t l = 0; l < 2; ++l)
+        test::infinity_layers(*broken)[l].ltm.random = test::infinity_layers(*one)[l].ltm.random;
+    const auto a = forward(*one, s, 1), b = forward(*other, s, 2), c = forward(*broken, s, 1);
     INFO("segment " << s);
     CHECK(std::equal(a.begin(), a.begin() + row, b.begin()));
     CHECK(!std::equal(a.begin() + row, a.end(), b.begin() + row));
@@ -325,40 +327,39 @@ TEST_CASE("a state is a value: copied, saved and restored", "[model]") {
   m.sticky = true;
   m.grad_updates = GENERATE(1, 3);
   Net net(small_transformer(), &m);
-  State state = new_state(net);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
-  const State copy = state.clone();
+  const auto state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, *state, s);
+  const auto copy = state->clone();
   const ScratchFolder scratch;
   SafetensorsWriter writer;
-  add_state(writer, state);
+  state->save(writer);
   writer.write(scratch / "state.safetensors");
 
-  const auto expected = read_segment(net, state, 50);  // moves `state`, and must leave `copy` alone
-  State copied = copy.clone(),
-        restored = read_state(SafetensorsFile(scratch / "state.safetensors"), *net.model, Device::cpu);
-  CHECK(read_segment(net, copied, 50) == expected);
-  CHECK(read_segment(net, restored, 50) == expected);
-  CHECK(read_segment(net, restored, 51) == read_segment(net, state, 51));
-  CHECK(state.bytes() == restored.bytes());
+  const auto expected = read_segment(net, *state, 50);  // moves `state`, and must leave `copy` alone
+  const auto copied = copy->clone(), restored = read_state(SafetensorsFile(scratch / "state.safetensors"), *net.model);
+  CHECK(read_segment(net, *copied, 50) == expected);
+  CHECK(read_segment(net, *restored, 50) == expected);
+  CHECK(read_segment(net, *restored, 51) == read_segment(net, *state, 51));
+  CHECK(state->bytes() == restored->bytes());
 }
 
 TEST_CASE("a sticky memory without usable mass is read all the same, counted and warned of", "[model]") {
   MemoryOptions m = small_memory();
   m.sticky = true;
   Net net(small_transformer(), &m);
-  State state = new_state(net);
-  for (uint64_t s = 0; s < 4; ++s) read_segment(net, state, s);
+  const auto state = new_state(net);
+  for (uint64_t s = 0; s < 4; ++s) read_segment(net, *state, s);
   CHECK(net.model->warning().empty());
 
   // Densities of row 1 of the second layer that look nowhere: Gaussians far outside [0, 1].
-  Tensor& density = state.layers[1].memory.density;
+  Tensor& density = test::infinity_layers(*state)[1].ltm.density;
   std::vector<real> values = density.to_vector();
   const size_t row = values.size() / 2 / kB;  // (2, B, H, T): means, then variances
   for (size_t i = 0; i < row; ++i) values[row + i] = 1e6;
   density = Tensor::from(values, density.shape());
-  read_segment(net, state, 4);
+  read_segment(net, *state, 4);
   CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
-  read_segment(net, state, 5);
+  read_segment(net, *state, 5);
   CHECK_THAT(net.model->warning(), Catch::EndsWith("uniform points: 1 time"));
 }
 
@@ -369,7 +370,7 @@ TEST_CASE("models can be evaluated with other segments than they were trained wi
   Net net(t, &m);
   Random random{1, 0};
   for (int64_t T : {1, 7, 25}) {
-    const BatchResult r = read_documents(*net.model, random_batch(), T, {false, &random}, false, 0);
+    const BatchResult r = read_documents(*net.model, random_batch(), T, {false, &random}, false);
     CHECK(std::isfinite(r.loss()));
     CHECK(r.scored() == kB * 4);
   }
@@ -381,14 +382,14 @@ TEST_CASE("a model refuses what is not its own", "[model]") {
   deeper.layers = 3;
   Net net(small_transformer(), &m), other(deeper, &m), plain(small_transformer(), nullptr);
   const auto error = [&](const Net& from) {
-    State state = from.model->new_state(kB);
+    const auto state = from.model->new_state(kB);
     return error_of([&] {
-      for (uint64_t s = 0; s < 3; ++s) read_segment(net, state, s);
+      for (uint64_t s = 0; s < 3; ++s) read_segment(net, *state, s);
     });
   };
   CHECK(error(net) == "(no error)");
   CHECK_THAT(error(other), Catch::StartsWith("[model] the state is another model's: got 3 layers, expected 2"));
-  CHECK_THAT(error(plain), Catch::StartsWith("[memory] newcomers must be (0, "));
+  CHECK_THAT(error(plain), Catch::StartsWith("[model] the state is another kind of model's"));
   dynamic_cast<InfinityFormer&>(*net.model).points_for_update = [](int) { return zeros({kB, 3}, Device::cpu); };
   CHECK_THAT(error(net), Catch::StartsWith("[memory] points") && Catch::Contains("got (2, 3), expected (2, 9)"));
 }

@@ -115,6 +115,14 @@ void add_continuous_ops(std::vector<OpCase>& table) {
                        {{"density", s, location_and_variance(s)}},
                        [mu0](const Arguments& x) { return kl_to_prior(x[0], real(0.3), mu0); },
                        1e-3});
+  const Shape ragged{2, 3, 2, 5};
+  table.push_back({"kl_to_prior",
+                   "rows of 5, 0 and 3 steps",
+                   {{"density", ragged, location_and_variance(ragged)}},
+                   [](const Arguments& x) {
+                     return kl_to_prior(x[0], real(0.3), real(0.4), Tokens::from({5, 0, 3}, {3}, x[0].device()));
+                   },
+                   1e-3});
 }
 
 }  // namespace lem::test

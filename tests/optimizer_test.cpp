@@ -9,7 +9,7 @@ using namespace lem;
 TEST_CASE("Adam and AdamW take the steps of their papers", "[optimizer]") {
   const double weight_decay = GENERATE(0.0, 0.1), clip = GENERATE(0.0, 0.5);
   Parameters p(Device::cpu, 1);
-  const Variable a = p.add("a", {3}, Init::normal(1)), b = p.add("b", {2, 2}, Init::normal(1));
+  const Variable a = p.add("a", {3}, {.init = Init::normal(1)}), b = p.add("b", {2, 2}, {.init = Init::normal(1)});
   p.pack();
   Adam adam(p, {.weight_decay = weight_decay, .clip = clip});
   std::vector<double> w, m(7, 0), v(7, 0);
@@ -43,7 +43,7 @@ TEST_CASE("Adam and AdamW take the steps of their papers", "[optimizer]") {
 
 TEST_CASE("a gradient that is not finite changes nothing, now or later", "[optimizer]") {
   Parameters p(Device::cpu, 1);
-  const Variable a = p.add("a", {3}, Init::normal(1));
+  const Variable a = p.add("a", {3}, {.init = Init::normal(1)});
   p.pack();
   Adam adam(p, {.clip = 1});
   const std::vector<real> before = p.values().to_vector();
@@ -75,8 +75,8 @@ TEST_CASE("learning rates rise, then take their course", "[optimizer]") {
 
 TEST_CASE("parameters lie in one arena, under the names of their parts", "[optimizer]") {
   Parameters p(Device::cpu, 1);
-  const Variable w = p.add("memory.w", {2, 5}, Init::normal(1), {"w_mu", "w_sigma"});
-  const Variable b = p.add("b", {3}, Init::constant(2));
+  const Variable w = p.add("memory.w", {2, 5}, {.init = Init::normal(1), .parts = {"w_mu", "w_sigma"}});
+  const Variable b = p.add("b", {3}, {.init = Init::constant(2), .decay = false});
   const std::vector<real> before = w.value().to_vector();
   p.pack();
   CHECK(w.value().to_vector() == before);  // the Variable given out before pack() looks into the arena now
@@ -88,5 +88,6 @@ TEST_CASE("parameters lie in one arena, under the names of their parts", "[optim
   CHECK(named[1].value.shape() == Shape({5}));
   CHECK(named[1].value.data() == w.data() + 5);
   CHECK(p.values().to_vector()[size_t(b.data() - p.values().data())] == 2);
-  CHECK_THROWS_WITH(p.add("late", {1}, Init::constant(0)), Catch::Contains("comes after pack()"));
+  CHECK_THROWS_WITH(p.add("late", {1}, {.init = Init::constant(0), .decay = false}),
+                    Catch::Contains("comes after pack()"));
 }

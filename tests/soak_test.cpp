@@ -8,9 +8,9 @@
 #include <fstream>
 #include <functional>
 
-#include "models/infinity_former.h"
 #include "tensor/pool.h"
 #include "tests/catch.h"
+#include "tests/reading.h"
 
 namespace lem {
 namespace {
@@ -45,7 +45,7 @@ void soak(int blocks, int segments, int64_t longest, const std::function<void(co
   uint64_t draw = 0;
   const auto below = [&](int64_t n) { return int64_t(dice.bits(draw++) % uint64_t(n)); };
 
-  State state = model.new_state(B);
+  const std::unique_ptr<State> state = model.new_state(B);
   std::vector<double> mib, nanoseconds;
   for (int block = 0; block < blocks; ++block) {
     const double start = processor_seconds();
@@ -55,17 +55,17 @@ void soak(int blocks, int segments, int64_t longest, const std::function<void(co
       std::vector<int32_t> ids(size_t(B * T));
       for (int32_t& id : ids) id = int32_t(below(V));
       for (int64_t b = 0; b < B; ++b)
-        if (below(8) == 0) state.clear_row(b);
+        if (below(8) == 0) state->clear_row(b);
       Random random{5, uint64_t(block * segments + i)};
       const bool learns = i % 16 == 0;
       const Pass pass{.training = learns, .random = &random, .weights = 1};
       if (learns) {
-        const TransformerXL::Output out = model.forward(Tokens::from(ids, {B, T}), state, pass, 1);
+        const test::Answer out = test::read(model, {Tokens::from(ids, {B, T})}, *state, pass, 1);
         parameters.zero_grad();
         backward(weighted_sum(out.logits, full(out.logits.shape(), real(.1), Device::cpu)));
       } else {
         const NoGrad no_grad;
-        model.forward(Tokens::from(ids, {B, T}), state, pass, 1);
+        test::read(model, {Tokens::from(ids, {B, T})}, *state, pass, 1);
       }
       tokens += B * T;
     }

@@ -7,10 +7,9 @@
 #include <map>
 #include <memory>
 
-#include "models/infinity_former.h"
-#include "models/state.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
+#include "tests/reading.h"
 #include "tests/scratch.h"
 
 using namespace lem;
@@ -42,20 +41,21 @@ struct Net {
   void read_segment(State& state, uint64_t which) const {
     const NoGrad no_grad;
     std::vector<int32_t> ids;
-    for (uint64_t i = 0; i < state.valid.size() * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
-    model->forward(Tokens::from(ids, {int64_t(state.valid.size()), kT}), state, {}, kT);
+    for (uint64_t i = 0; i < uint64_t(state.rows()) * kT; ++i)
+      ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
+    read(*model, {Tokens::from(ids, {state.rows(), kT})}, state, {}, kT);
   }
   /// A state of two rows after some segments, the second row's document younger than the first's.
-  State state() const {
-    State state = model->new_state(kB);
-    state.draw_from({Random{1}.child(0), Random{1}.child(1)});
-    for (uint64_t s = 0; s < 3; ++s) read_segment(state, s);
-    state.clear_row(1);
-    for (uint64_t s = 3; s < 5; ++s) read_segment(state, s);
+  std::unique_ptr<State> state() const {
+    std::unique_ptr<State> state = model->new_state(kB);
+    state->draw_from({Random{1}.child(0), Random{1}.child(1)});
+    for (uint64_t s = 0; s < 3; ++s) read_segment(*state, s);
+    state->clear_row(1);
+    for (uint64_t s = 3; s < 5; ++s) read_segment(*state, s);
     return state;
   }
   Parameters parameters;
-  std::unique_ptr<TransformerXL> model;
+  std::unique_ptr<Model> model;
 };
 
 /// A file of this state, read by this model: its Error, or "(no error)" if that has happened and the model can go on.
@@ -64,13 +64,13 @@ class File {
   std::string path() const { return folder_ / "state.safetensors"; }
   void save(const State& state) const {
     SafetensorsWriter writer;
-    add_state(writer, state);
+    state.save(writer);
     writer.write(path());
   }
   std::string error(const Net& net) const {
     return error_of([&] {
-      State state = read_state(SafetensorsFile(path()), *net.model, Device::cpu);
-      for (uint64_t s = 10; s < 12; ++s) net.read_segment(state, s);
+      const std::unique_ptr<State> state = read_state(SafetensorsFile(path()), *net.model);
+      for (uint64_t s = 10; s < 12; ++s) net.read_segment(*state, s);
     });
   }
 
@@ -81,12 +81,15 @@ class File {
 /// What a model says of a good state in which `damage` has changed something.
 template <class Damage>
 std::string damaged(const Net& net, Damage damage) {
-  State state = net.state();
-  damage(state);
+  const std::unique_ptr<State> state = net.state();
+  damage(*state);
   const File file;
-  file.save(state);
+  file.save(*state);
   return file.error(net);
 }
+
+ShortTermState& stm(State& s, size_t l) { return *short_term(s)[l]; }
+MemoryState& ltm(State& s, size_t l) { return infinity_layers(s)[l].ltm; }
 
 void set(Tensor& tensor, size_t i, real value) {
   std::vector<real> values = tensor.to_vector();
@@ -100,7 +103,7 @@ TEST_CASE("a state of another model is refused", "[state]") {
   const Net net(transformer(), memory());
   CHECK(damaged(net, [](State&) {}) == "(no error)");
   const File file;
-  file.save(net.state());
+  file.save(*net.state());
   const auto error = [&](auto change) {
     TransformerOptions t = transformer();
     MemoryOptions m = memory();
@@ -110,7 +113,7 @@ TEST_CASE("a state of another model is refused", "[state]") {
   CHECK_THAT(error([](auto& t, auto&) { t.width = 12; }),
              Contains("\"state.0.recent\"") && Contains("got shape (2, 9, 8), expected (2, 9, 12)"));
   CHECK_THAT(error([](auto& t, auto&) { t.layers = 1; }), Contains("state.1.") && Contains("is no part of this model"));
-  CHECK_THAT(error([](auto& t, auto&) { t.layers = 3; }), Contains("no entry \"state.2.recent\""));
+  CHECK_THAT(error([](auto& t, auto&) { t.layers = 3; }), Contains("no entry \"state.2.count\""));
   CHECK_THAT(error([](auto& t, auto&) { t.heads = 4; }), Contains("density") && Contains("expected (2, 2, 4, 5)"));
   CHECK_THAT(error([](auto&, auto& m) { m.N = 8; }), Contains("coeffs") && Contains("expected (2, 8, 8)"));
   CHECK_THAT(error([](auto&, auto& m) { m.R = 10; }), Contains("points") && Contains("expected (2, 10)"));
@@ -120,8 +123,8 @@ TEST_CASE("a state of another model is refused", "[state]") {
   CHECK_THAT(file.error(Net(transformer())), Contains("state.0.base") && Contains("is no part of this model"));
   const Net plain(transformer());
   CHECK(damaged(plain, [](State&) {}) == "(no error)");
-  file.save(plain.state());
-  CHECK_THAT(file.error(net), Contains("no entry \"state.0.filled\""));
+  file.save(*plain.state());
+  CHECK_THAT(file.error(net), Contains("no entry \"state.0.count\""));
 }
 
 TEST_CASE("a state that cannot be is refused", "[state]") {
@@ -132,28 +135,28 @@ TEST_CASE("a state that cannot be is refused", "[state]") {
     const char* error;
   };
   const Damage table[] = {
-      {"a row more", [](State& s) { s.valid.push_back(1); }, "got shape (2, 9, 8), expected (3, 9, 8)"},
-      {"a negative count", [](State& s) { s.valid[0] = -1; }, "state.valid holds -1"},
-      {"more than was read", [](State& s) { s.valid[0] += 1; }, "state.0.count does not go with"},
-      {"a count", [](State& s) { s.layers[1].memory.count[1] += 1; }, "state.1.count does not go with"},
-      {"a flag", [](State& s) { s.layers[1].memory.filled[0] = 0; }, "state.1.count does not go with"},
-      {"a flag of 2", [](State& s) { s.layers[1].memory.filled[0] = 2; }, "state.1.filled holds 2"},
-      {"fewer steps in one layer", [](State& s) { s.layers[1].recent = slice_time(s.layers[1].recent, 0, 4); },
-       "got shape (2, 4, 8), expected (2, 9, 8)"},
-      {"no steps", [](State& s) { s.layers[0].recent = slice_time(s.layers[0].recent, 0, 0); }, "expected (2, 1, 8)"},
-      {"NaN", [](State& s) { set(s.layers[1].recent, 3, real(NAN)); }, "state.1.recent holds a number that is not"},
-      {"infinity", [](State& s) { set(s.layers[0].memory.coeffs, 3, real(INFINITY)); }, "coeffs holds a number"},
-      {"no coefficients", [](State& s) { s.layers[0].memory.coeffs = {}; }, "no entry \"state.0.coeffs\""},
-      {"no densities", [](State& s) { s.layers[0].memory.density = {}; }, "no entry \"state.0.density\""},
-      {"a variance of 0", [](State& s) { set(s.layers[0].memory.density, 39, 0); }, "variance that is not positive"},
-      {"no random numbers", [](State& s) { s.layers[0].memory.random.clear(); }, "[memory] sticky memories draw"},
-      {"random numbers for one row", [](State& s) { s.layers[0].memory.random.pop_back(); }, "random.seed"},
-      {"too many newcomers", [](State& s) { s.layers[0].memory.history[0].newcomers[0] = 6; }, "expected 0 … 5"},
-      {"a gap", [](State& s) { s.layers[0].memory.history[1].newcomers[0] = 4; }, "leaves a gap"},
-      {"a point beyond 1", [](State& s) { set(s.layers[0].memory.history[1].points, 3, 2); }, "outside [0, 1]"},
-      {"another document's steps", [](State& s) { s.clear_row(1), set(s.layers[0].recent, 100, 1); },
+      {"a row more", [](State& s) { s.age.push_back(1); }, "got shape (2, 9, 8), expected (3, 9, 8)"},
+      {"a negative count", [](State& s) { s.age[0] = -1; }, "state.age holds -1"},
+      {"more than was read", [](State& s) { s.age[0] += 1; }, "state.0.count does not go with"},
+      {"a count", [](State& s) { ltm(s, 1).count[1] += 1; }, "state.1.count does not go with"},
+      {"a step less", [](State& s) { stm(s, 1).recent = slice_time(stm(s, 1).recent, 1, 8); },
+       "state.1.count does not go with"},
+      {"fewer steps in one layer", [](State& s) { stm(s, 1).recent = slice_time(stm(s, 1).recent, 0, 4); },
+       "state.1.count does not go with"},
+      {"no steps", [](State& s) { stm(s, 0).recent = slice_time(stm(s, 0).recent, 0, 0); }, "expected (2, 1, 8)"},
+      {"NaN", [](State& s) { set(stm(s, 1).recent, 3, real(NAN)); }, "state.1.recent holds a number that is not"},
+      {"infinity", [](State& s) { set(ltm(s, 0).coeffs, 3, real(INFINITY)); }, "coeffs holds a number"},
+      {"no coefficients", [](State& s) { ltm(s, 0).coeffs = {}; }, "state.0.coeffs is missing"},
+      {"no densities", [](State& s) { ltm(s, 0).density = {}; }, "state.0.density is missing"},
+      {"a variance of 0", [](State& s) { set(ltm(s, 0).density, 39, 0); }, "variance that is not positive"},
+      {"no random numbers", [](State& s) { ltm(s, 0).random.clear(); }, "[memory] sticky memories draw"},
+      {"random numbers for one row", [](State& s) { ltm(s, 0).random.pop_back(); }, "random.seed"},
+      {"too many newcomers", [](State& s) { ltm(s, 0).history[0].newcomers[0] = 6; }, "expected 0 … 5"},
+      {"a gap", [](State& s) { ltm(s, 0).history[1].newcomers[0] = 4; }, "leaves a gap"},
+      {"a point beyond 1", [](State& s) { set(ltm(s, 0).history[1].points, 3, 2); }, "outside [0, 1]"},
+      {"another document's steps", [](State& s) { s.clear_row(1), set(stm(s, 0).recent, 100, 1); },
        "state.0.recent holds something where there is no document"},
-      {"another document's coefficients", [](State& s) { s.clear_row(1), set(s.layers[0].memory.coeffs, 60, 1); },
+      {"another document's coefficients", [](State& s) { s.clear_row(1), set(ltm(s, 0).coeffs, 60, 1); },
        "state.0.coeffs holds something where there is no document"},
   };
   for (const Damage& d : table) {
@@ -166,7 +169,7 @@ TEST_CASE("no damaged file of a state makes a model read what is not its own", "
   const bool long_term = GENERATE(false, true);
   const Net net = long_term ? Net(transformer(), memory()) : Net(transformer());
   const File file;
-  file.save(net.state());
+  file.save(*net.state());
   const std::string whole = read_whole(file.path());
   const uint64_t header = 8 + uint64_t(uint8_t(whole[0])) + (uint64_t(uint8_t(whole[1])) << 8);
   const Stream stream{41, long_term};
@@ -202,7 +205,7 @@ TEST_CASE("no damaged file of a state makes a model read what is not its own", "
 TEST_CASE("no file of right form and wrong shapes makes a model read what is not its own", "[state]") {
   const Net net(transformer(), memory());
   const File file;
-  file.save(net.state());
+  file.save(*net.state());
   const SafetensorsFile good(file.path());
   std::map<std::string, std::vector<char>> data;
   for (const std::string& name : good.names()) {
@@ -242,6 +245,9 @@ TEST_CASE("no file of right form and wrong shapes makes a model read what is not
     const bool same = SafetensorsFile(file.path()).names() == good.names() &&
                       SafetensorsFile(file.path()).entry(what).shape == good.entry(what).shape;
     INFO(what);
-    if (!same) CHECK(file.error(net) != "(no error)");
+    // How many densities the last segment left, a file may say.
+    const bool free = what.ends_with("density") && SafetensorsFile(file.path()).contains(what);
+    const std::string error = file.error(net);
+    if (!same && !free) CHECK(error != "(no error)");
   }
 }

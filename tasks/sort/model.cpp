@@ -36,7 +36,8 @@ MemoryOptions memory_options(const SortOptions& o) {
   m.parameters = o.parameters == "moments"           ? MemoryParameters::moments
                  : o.parameters == "affine-per-head" ? MemoryParameters::affine_per_head
                                                      : MemoryParameters::affine;
-  m.grid = o.grid, m.sigma2_min = o.sigma2_min, m.sigma0 = o.sigma0, m.mu0 = o.mu0.value_or(m.mu0);
+  m.grid = o.grid, m.sigma2_min = o.sigma2_min, m.lambda_kl = o.lambda_kl, m.sigma0 = o.sigma0,
+  m.mu0 = o.mu0.value_or(m.mu0);
   m.sticky = o.sticky, m.bins = o.bins, m.grad_updates = o.grad_updates, m.learned_gate = o.learned_gate;
   m.draw = o.sticky_draw == "multinomial" ? StickyDraw::multinomial : StickyDraw::stratified;
   m.place = o.sticky_place == "centre"    ? StickyPlace::centre
@@ -81,7 +82,7 @@ DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t coun
   return batch;
 }
 
-SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples,
+SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& data, int64_t samples,
                    const char* label) {
   const NoGrad no_grad;
   SortScore score;
@@ -95,8 +96,7 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
     stop_if_interrupted();
     const int64_t count = std::min(o.batch, score.samples - first);
     const DocumentBatch batch = sorting_batch(data, first, count);
-    const BatchResult result =
-        read_documents(model, batch, o.segment, {.training = false, .random = &random}, false, 0);
+    const BatchResult result = read_documents(model, batch, o.segment, {.training = false, .random = &random}, false);
     score.loss += result.loss() * double(result.scored());
     scored += result.scored();
     correct += result.correct();
@@ -109,7 +109,7 @@ SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData
   return score;
 }
 
-void print_warning(const TransformerXL& model) {
+void print_warning(const Model& model) {
   if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
 

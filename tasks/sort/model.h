@@ -6,6 +6,7 @@
 #include "data/sorting_file.h"
 #include "models/documents.h"
 #include "models/infinity_former.h"
+#include "models/transformer_xl.h"
 #include "nn/optimizer.h"
 #include "tasks/sort/options.h"
 
@@ -21,7 +22,7 @@ struct SortModel {
   explicit SortModel(const SortOptions& o);
 
   Parameters parameters;
-  std::unique_ptr<TransformerXL> model;
+  std::unique_ptr<Model> model;
 };
 
 /// The samples of a split: from the file that the options name for it, or drawn.
@@ -37,11 +38,11 @@ struct SortScore {
 };
 /// What a model reaches on the first `samples` samples of a split, whose progress is shown by the name `label`. Throws
 /// Interrupted when the program is asked to stop.
-SortScore evaluate(TransformerXL& model, const SortOptions& o, const SortingData& data, int64_t samples,
+SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& data, int64_t samples,
                    const char* label);
 
 /// The model's warning, if it has one, to standard error.
-void print_warning(const TransformerXL& model);
+void print_warning(const Model& model);
 
 /// Threads and device as the options say; an Error if this build or machine lacks the device.
 void use_machine(const SortOptions& o);

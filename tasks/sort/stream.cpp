@@ -26,15 +26,16 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
+void stream_sort(const Model& model, const SortOptions& o, int64_t tokens,
                  const std::function<void(const StreamReport&)>& report) {
   const NoGrad no_grad;
   const int64_t T = o.segment;
   Random random{uint64_t(o.seed), 0};
   const Pass pass{.training = false, .random = &random, .weights = new_weights_number()};
   const Stream symbols{uint64_t(o.seed), uint64_t(1) << 40};
-  State state = model.new_state(1);
-  state.draw_from({random.child(0)});
+  const std::unique_ptr<State> state = model.new_state(1);
+  state->draw_from({random.child(0)});
+  Losses auxiliary;
   int64_t next_report = 1;
   while (next_report < 10 * T) next_report *= 10;
 
@@ -48,7 +49,9 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
     for (int64_t i = 0; i < n; ++i)
       segment[size_t(i)] = int32_t(symbols.bits(uint64_t(read + i)) % uint32_t(o.symbols));
     const auto start = std::chrono::steady_clock::now();
-    model.forward(Tokens::from(segment, {1, n}, model.device()), state, pass, n);
+    const Variable hidden = model.forward({Tokens::from(segment, {1, n}, model.device())}, *state, pass, n, auxiliary);
+    model.head.logits(hidden);
+    auxiliary.terms.clear();
     if (n == T)
       milliseconds.push_back(1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     if (milliseconds.size() == milliseconds.capacity()) milliseconds.clear();
@@ -56,8 +59,9 @@ void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
     progress.update((read + T - 1) / T, n);
     if (read < next_report && read < tokens) continue;
     progress.erase();
-    const std::vector<int64_t>& count = state.layers[0].memory.count;
-    report({read, median(milliseconds), resident_bytes(), int64_t(state.bytes()), count.empty() ? 0 : count[0]});
+    const auto* infinity = dynamic_cast<const InfinityFormer::States*>(state.get());
+    report({read, median(milliseconds), resident_bytes(), int64_t(state->bytes()),
+            infinity ? infinity->layers[0].ltm.count[0] : 0});
     milliseconds.clear();
     while (next_report <= read) next_report *= 10;
   }

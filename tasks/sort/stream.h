@@ -19,7 +19,7 @@ struct StreamReport {
 
 /// Feeds `tokens` tokens through the model in segments of o.segment, and reports each time the count has grown tenfold
 /// (from the first power of ten that is 10 segments away), and at the end.
-void stream_sort(TransformerXL& model, const SortOptions& o, int64_t tokens,
+void stream_sort(const Model& model, const SortOptions& o, int64_t tokens,
                  const std::function<void(const StreamReport&)>& report);
 
 }  // namespace lem

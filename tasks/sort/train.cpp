@@ -56,7 +56,7 @@ class Trainer {
   void save(const std::string& name) const;
   void restore(const Checkpoint& checkpoint, Start start);
 
-  TransformerXL& model() { return *net_.model; }
+  const Model& model() const { return *net_.model; }
   int64_t steps_done = 0;
   int64_t validated = 0;  // the last step after which there was a validation
   double best_accuracy = -1, seconds = 0;
@@ -85,7 +85,7 @@ BatchResult Trainer::gradients(const DocumentBatch& batch) {
   net_.parameters.zero_grad();
   // Behind the streams that the initial weights were drawn from; the same in each step, as no two read the same sample.
   Random random{uint64_t(o_.seed), uint64_t(1) << 32};
-  return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random}, true, o_.lambda_kl);
+  return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random}, true);
 }
 
 void Trainer::step() {
@@ -102,7 +102,7 @@ void Trainer::read(Visit visit) {
                     .loss = u.result.loss(),
                     .accuracy = double(u.result.correct()) / double(u.result.scored()),
                     .grad_norm = std::sqrt(item(u.grad_squares)),
-                    .kl = u.result.kl(),
+                    .kl = u.result.auxiliary("kl"),
                     .tokens = u.result.tokens()};
     if (!std::isfinite(step.loss) || !std::isfinite(step.grad_norm)) explain_nonfinite(u, step.loss);
     visit(step);
@@ -125,7 +125,7 @@ void Trainer::explain_nonfinite(const Unread& step, double loss) {
     }
     if (watched) break;
     for (const Parameters::Named& p : net_.parameters.named())
-      if (count_nonfinite(p.grad) > 0) {
+      if (p.grad.defined() && count_nonfinite(p.grad) > 0) {
         what = fmt::format("the gradient of {} is not finite", p.name);
         break;
       }

@@ -125,31 +125,41 @@ void moments_backward(real* dp, const real* ddensity, const real* density, const
 // KL(N(μ, σ²) ‖ N(μ₀, σ₀²)) = ½ ( σ²/σ₀² − ln(σ²/σ₀²) − 1 [ + (μ − μ₀)²/σ₀² ] ), the bracket only where μ₀ is given.
 // The sum over a batch row is taken in double, in order of the densities.
 
-void kl_forward(real* kl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B, int64_t n) {
+void kl_forward(real* kl, const real* density, const int32_t* steps, real sigma0, real mu0, bool has_mu0, int64_t B,
+                int64_t H, int64_t T) {
   const real inverse = 1 / (sigma0 * sigma0);
+  const int64_t n = H * T;
 #pragma omp parallel for num_threads(threads_for(16 * B * n))
   for (int64_t b = 0; b < B; ++b) {
-    const real *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
+    const real *mu = density + b * n, *sigma2 = density + (B + b) * n;  // (H, T) each
+    const int64_t counted = steps ? steps[b] : T;
     double sum = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const real ratio = sigma2[i] * inverse, d = mu[i] - mu0;
-      sum += ratio - std::log(ratio) - 1;
-      if (has_mu0) sum += d * d * inverse;
-    }
+    for (int64_t h = 0; h < H; ++h)
+      for (int64_t i = h * T; i < h * T + counted; ++i) {
+        const real ratio = sigma2[i] * inverse, d = mu[i] - mu0;
+        sum += ratio - std::log(ratio) - 1;
+        if (has_mu0) sum += d * d * inverse;
+      }
     kl[b] = real(sum / 2);
   }
 }
 
 // ∂/∂μ = (μ − μ₀)/σ₀²  (0 without μ₀);   ∂/∂σ² = ½ (1/σ₀² − 1/σ²).
-void kl_backward(real* ddensity, const real* dkl, const real* density, real sigma0, real mu0, bool has_mu0, int64_t B,
-                 int64_t n) {
+void kl_backward(real* ddensity, const real* dkl, const real* density, const int32_t* steps, real sigma0, real mu0,
+                 bool has_mu0, int64_t B, int64_t H, int64_t T) {
   const real inverse = 1 / (sigma0 * sigma0);
+  const int64_t n = H * T;
 #pragma omp parallel for collapse(2) num_threads(threads_for(4 * B * n))
   for (int64_t b = 0; b < B; ++b)
-    for (int64_t i = 0; i < n; ++i) {
-      const real mu = density[b * n + i], sigma2 = density[(B + b) * n + i];
-      ddensity[b * n + i] = has_mu0 ? dkl[b] * (mu - mu0) * inverse : 0;
-      ddensity[(B + b) * n + i] = dkl[b] * (inverse - 1 / sigma2) / 2;
+    for (int64_t h = 0; h < H; ++h) {
+      const int64_t first = b * n + h * T, counted = steps ? steps[b] : T;
+      const real *mu = density + first, *sigma2 = density + B * n + first;  // (T) each
+      real *dmu = ddensity + first, *dsigma2 = ddensity + B * n + first;
+      for (int64_t t = 0; t < counted; ++t) {
+        dmu[t] = has_mu0 ? dkl[b] * (mu[t] - mu0) * inverse : 0;
+        dsigma2[t] = dkl[b] * (inverse - 1 / sigma2[t]) / 2;
+      }
+      std::fill(dmu + counted, dmu + T, real(0)), std::fill(dsigma2 + counted, dsigma2 + T, real(0));
     }
 }
 

@@ -1,7 +1,7 @@
 // A small model for parsers of what models save.
 #pragma once
 
-#include "models/infinity_former.h"
+#include "tests/reading.h"
 
 namespace lem::fuzz {
 
@@ -19,8 +19,8 @@ struct Net {
   /// Reads a segment of four tokens a row.
   void read_segment(State& state) {
     const NoGrad no_grad;
-    const int64_t rows = int64_t(state.valid.size());
-    model.forward(Tokens::from(std::vector<int32_t>(size_t(rows * 4), 1), {rows, 4}), state, {}, 4);
+    const int64_t rows = state.rows();
+    test::read(model, {Tokens::from(std::vector<int32_t>(size_t(rows * 4), 1), {rows, 4})}, state, {}, 4);
   }
 
   Parameters parameters;

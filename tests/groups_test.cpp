@@ -1,0 +1,122 @@
+// Weights in groups: what weight decay acts on, and what is frozen.
+#include <memory>
+
+#include "models/documents.h"
+#include "models/infinity_former.h"
+#include "nn/checkpoint.h"
+#include "tests/catch.h"
+#include "tests/scratch.h"
+
+namespace lem {
+namespace {
+
+struct Net {
+  explicit Net(const std::vector<std::string>& frozen = {}) : parameters(Device::cpu, 5) {
+    for (const std::string& prefix : frozen) parameters.freeze(prefix);
+    MemoryOptions m;
+    m.N = 6, m.widths = {.1, .3}, m.R = 9, m.lambda_kl = .01, m.learned_gate = true;
+    const TransformerOptions t{.vocab = 7,
+                               .layers = 2,
+                               .width = 8,
+                               .heads = 2,
+                               .ff = 12,
+                               .stm = 4,
+                               .dropout = 0,
+                               .tie_embedding = false,
+                               .init_std = .4};
+    model = std::make_unique<InfinityFormer>(t, m, parameters);
+    parameters.pack();
+  }
+  void backward() {
+    DocumentBatch batch{2, 20, 0, {}, {}};
+    for (int64_t i = 0; i < 40; ++i) {
+      batch.tokens.push_back(int32_t(Stream{9, 9}.bits(uint64_t(i)) % 7));
+      batch.targets.push_back(i % 20 < 10 ? -1 : batch.tokens.back());
+    }
+    parameters.zero_grad();
+    read_documents(*model, batch, 5, {}, true);
+  }
+  Parameters parameters;
+  std::unique_ptr<Model> model;
+};
+
+}  // namespace
+
+TEST_CASE("frozen weights stay as they are, without gradient or moments, and the others learn as before",
+          "[optimizer][model]") {
+  Net whole;
+  whole.backward();
+  std::map<std::string, std::vector<real>> expected;
+  for (const Parameters::Named& p : whole.parameters.named()) expected[p.name] = p.grad.to_vector();
+  for (const std::vector<std::string>& frozen :
+       std::vector<std::vector<std::string>>{{"embedding"},
+                                             {"attention."},
+                                             {"layers.0."},
+                                             {"layers.1.memory."},
+                                             {"head."},
+                                             {"layers.0.norm"},
+                                             {"layers.1.ff.", "layers.0.ff.b"},
+                                             {"layers.0.memory.gate"},
+                                             {"layers.1.attention.w_"},
+                                             {"embedding", "attention.", "layers.0.", "layers.1.attention",
+                                              "layers.1.memory", "layers.1.norm", "layers.1.ff", "head.w"}}) {
+    CAPTURE(frozen);
+    Net net(frozen);
+    net.backward();
+    Adam adam(net.parameters, {.weight_decay = .1});
+    std::map<std::string, std::vector<real>> before;
+    int64_t learned = 0;
+    for (const Parameters::Named& p : net.parameters.named()) {
+      before[p.name] = p.value.to_vector();
+      const bool is_frozen = std::any_of(frozen.begin(), frozen.end(),
+                                         [&](const std::string& prefix) { return p.name.starts_with(prefix); });
+      CAPTURE(p.name);
+      CHECK(p.grad.defined() == !is_frozen);
+      if (is_frozen) continue;
+      CHECK(p.grad.to_vector() == expected[p.name]);
+      learned += p.grad.numel();
+    }
+    CHECK(net.parameters.grads().numel() >= learned);
+    CHECK(net.parameters.grads().numel() < whole.parameters.grads().numel());
+    CHECK(adam.m.numel() == net.parameters.grads().numel());
+    adam.step(.1);
+    for (const Parameters::Named& p : net.parameters.named())
+      CHECK((p.value.to_vector() == before[p.name]) == !p.grad.defined());
+
+    const ScratchFolder scratch;
+    save_checkpoint(scratch / "x", net.parameters, &adam, {{"a", 1}}, {{"step", 1}});
+    Net again(frozen);
+    Adam restored(again.parameters, {});
+    const Checkpoint checkpoint(scratch / "x");
+    checkpoint.load(again.parameters), checkpoint.load(restored, again.parameters);
+    CHECK(again.parameters.values().to_vector() == net.parameters.values().to_vector());
+    CHECK(restored.m.to_vector() == adam.m.to_vector());
+  }
+  CHECK_THAT(error_of([] { Net({"layers.7."}); }),
+             Catch::StartsWith("[parameters] nothing to freeze is called layers.7."));
+  CHECK_THAT(error_of([] {
+               Parameters p(Device::cpu, 1);
+               p.add("w", {1}, {});
+               p.freeze("w");
+             }),
+             Catch::Contains("comes before the model is built"));
+}
+
+TEST_CASE("weight decay draws matrices to zero, and no norms, biases or embeddings", "[optimizer][model]") {
+  Net net;
+  net.parameters.zero_grad();
+  Adam adam(net.parameters, {.weight_decay = .5});
+  std::map<std::string, std::vector<real>> before;
+  for (const Parameters::Named& p : net.parameters.named()) before[p.name] = p.value.to_vector();
+  adam.step(.1);
+  for (const Parameters::Named& p : net.parameters.named()) {
+    CAPTURE(p.name);
+    const std::vector<real> after = p.value.to_vector();
+    const bool embedding = p.name == "embedding.weight" || p.name == "attention.u" || p.name == "attention.w";
+    const bool vector = p.value.shape().rank() == 1 && !p.name.ends_with("w_mu") && !p.name.ends_with("w_sigma");
+    for (size_t i = 0; i < after.size(); ++i)
+      CHECK(after[i] == Approx(embedding || vector ? before[p.name][i] : before[p.name][i] * real(.95)).epsilon(1e-6));
+  }
+}
+
+}  // namespace lem
