@@ -1,5 +1,5 @@
-// Attention to the continuous memory (model.md §3). The kernels hold the closed forms and their derivatives; here
-// stands what flows where.
+// Attention to the continuous memory (Martins et al., arXiv 2109.00301, section 3.1). The kernels hold the closed forms
+// and their derivatives; here stands what flows where.
 #include <cmath>
 
 #include "autograd/matrix.h"

@@ -71,7 +71,7 @@ struct RelativeAttentionOptions {
   Tokens first_key;    // (B) or undefined: keys before it belong to another document
   Dropout dropout{};   // of the probabilities
 };
-/// model.md §1. q: (B, T, C), k, v: (B, K, C), r: (K, C), u, w: (H, D), C = H·D → (B, T, C)
+/// docs/relative-attention.md. q: (B, T, C), k, v: (B, K, C), r: (K, C), u, w: (H, D), C = H·D → (B, T, C)
 Variable relative_attention(const Variable& q, const Variable& k, const Variable& v, const Variable& r,
                             const Variable& u, const Variable& w, const RelativeAttentionOptions& options = {});
 

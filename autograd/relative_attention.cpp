@@ -1,4 +1,4 @@
-// Transformer-XL's attention (Dai et al., arXiv 1901.02860; model.md §1): content and relative position in one softmax.
+// Transformer-XL's attention (Dai et al., arXiv 1901.02860, section 3.3): content and relative position in one softmax.
 //
 //   score[i,j] = ( (q_i + u)·k_j + (q_i + w)·r_{i−j} ) / √D      a = softmax(score) v
 //

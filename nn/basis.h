@@ -1,4 +1,5 @@
-// The basis ψ_1 … ψ_N of the continuous memory, as a specification on the host (model.md §2).
+// The basis ψ_1 … ψ_N of the continuous memory, as a specification on the host (docs/continuous-memory.md,
+// "Bases").
 //
 //   gaussian    ψ_j(t) = N(t; m_j, s_j²)     a = centres m, b = widths s
 //   power       ψ_j(t) = t^j                 a = exponents 0 … N−1

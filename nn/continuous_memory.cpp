@@ -215,8 +215,8 @@ Variable ContinuousMemory::where_newcomers(const MemoryState::Update& update, co
   return reshape(add(scaled(take, coeffs), scaled(keep, old)), coeffs.shape());
 }
 
-// Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (model.md §2, sticky
-// memories). Rows that hold nothing draw nothing: when a row draws depends on its own document alone.
+// Where the last segment looked: a histogram of its densities' mass, and R points drawn from it (section 3.3 of
+// the paper). Rows that hold nothing draw nothing: when a row draws depends on its own document alone.
 Tensor ContinuousMemory::sticky_points(MemoryState& state) const {
   const int64_t B = state.density.dim(1), n = state.density.dim(2) * state.density.dim(3);
   check(int64_t(state.random.size()) == B,

@@ -1,5 +1,5 @@
-// The continuous long-term memory of one layer (model.md §2 and §3; Martins et al., arXiv 2109.00301,
-// sections 3.1–3.3).
+// The continuous long-term memory of one layer (Martins et al., arXiv 2109.00301, sections 3.1–3.3;
+// docs/continuous-memory.md).
 //
 // The past is a signal over [0, 1], X̄(t) = ψ(t)ᵀ coeffs. `update` squeezes the old signal into [0, τ] and fits the
 // newcomers behind it; `attend` reads it through one density per query and head. The state is a plain value outside the

@@ -61,7 +61,8 @@ struct FeedForward {
   Variable operator()(const Variable& x, Dropout inner_dropout) const;
 };
 
-/// X ⊙ sigmoid(Conv1d(X)): kernel 3 over time, C → C (model.md §2, the smoothing gate)
+/// X ⊙ sigmoid(Conv1d(X)): kernel 3 over time, C → C; smooths what enters the memory (docs/continuous-memory.md, "What
+/// enters")
 struct TimeGate {
   Variable weight, bias;  // (3, C, C), (C)
   TimeGate() = default;
@@ -92,7 +93,7 @@ struct RelativeAttentionLayer {
                   KeysAndValues& kept) const;
 };
 
-/// Sinusoids of the distances K − 1 … 0, each at most `clamp` (0: no clamp): (K, C). model.md §1.
+/// Sinusoids of the distances K − 1 … 0, each at most `clamp` (0: no clamp): (K, C). Dai et al., section 3.3.
 Tensor distance_sinusoids(int64_t K, int64_t width, int64_t clamp, Device device);
 
 }  // namespace lem

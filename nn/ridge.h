@@ -1,4 +1,4 @@
-// The signal's fit by ridge regression (model.md §2), on the host and in double.
+// The signal's fit by ridge regression (Martins et al., arXiv 2109.00301, section 3.1), on the host and in double.
 //
 // L vectors X (L, C) at positions t_1 … t_L become coefficients Gᵀ X (N, C), the minimiser of
 //   ‖Fᵀ coeffs − X‖² + λ ‖coeffs‖²,   F[j,l] = ψ_j(t_l)  (N, L),   G = Fᵀ (F Fᵀ + λ I)⁻¹  (L, N).

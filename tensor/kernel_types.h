@@ -62,7 +62,7 @@ struct ContinuousAttention {
   DensityKind density = DensityKind::gaussian;
 };
 
-/// How sticky memories turn the histogram into points (model.md §2).
+/// How sticky memories turn the histogram into points (docs/sticky-memories.md).
 enum class StickyDraw { stratified, multinomial };
 enum class StickyPlace { left, centre, uniform };
 

@@ -52,14 +52,14 @@ KERNEL(layer_norm_backward, real* dx, real* dz, real* dz_bias, real* dgamma, rea
 KERNEL(embedding_forward, real* y, const int32_t* tokens, const real* table, real scale, int64_t n, int64_t C)
 KERNEL(embedding_backward, real* dtable, const real* dy, const int32_t* tokens, real scale, int64_t n, int64_t V, int64_t C)   // dtable +=
 
-// ---- relative attention (tensor/cpu/relative_attention.cpp), model.md §1 -----------------------------------------------
+// ---- relative attention (tensor/cpu/relative_attention.cpp), Dai et al., section 3.3 --------------------------------------
 // out, q: (B, T, H·D); k, v: (B, K, H·D); r: (K, H·D); u, w: (H, D); lse: (B, H, T).
 // first_key (B) or null: keys before it are not seen by that batch row (its document begins there).
 KERNEL(relative_attention_forward, real* out, real* lse, const real* q, const real* k, const real* v, const real* r, const real* u, const real* w, const int32_t* first_key, const RelativeAttention& s)
 // dq, dk, dv, dr =; du, dw +=.
 KERNEL(relative_attention_backward, real* dq, real* dk, real* dv, real* dr, real* du, real* dw, const real* dout, const real* out, const real* lse, const real* q, const real* k, const real* v, const real* r, const real* u, const real* w, const int32_t* first_key, const RelativeAttention& s)
 
-// ---- continuous memory (tensor/cpu/continuous_*.cpp), model.md §2 and §3 -------------------------------------------------
+// ---- continuous memory (tensor/cpu/continuous_*.cpp), Martins et al., sections 3.1 to 3.3 ------------------------------
 // psi (n, N) = ψ_j(t_i); t (n)
 KERNEL(basis_evaluate, real* psi, const real* t, BasisView basis, int64_t n)
 // Scores against P directions per head: s[p,b,h,t] = scale · q[b,t,h,:]·k[b,p,h,:]. s: (P, B, H, T), q: (B, T, H·D), k: (B, P, H·D).

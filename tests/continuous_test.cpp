@@ -93,7 +93,7 @@ TEST_CASE("head scores: the rank-two form equals the plain key path", "[continuo
         for (int64_t j = 0; j < N; ++j) sum += double(keys[(b * N + j) * C + c]) * w[p * N + j];
         k[(b * P + p) * C + c] = real(sum);
       }
-  // w_p · (keys_h q_i)/√D, as model.md §3 writes it
+  // w_p · (keys_h q_i)/√D, as docs/continuous-memory.md has it
   std::vector<double> plain(P * B * H * T);
   for (int64_t p = 0; p < P; ++p)
     for (int64_t b = 0; b < B; ++b)

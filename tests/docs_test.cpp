@@ -90,6 +90,18 @@ TEST_CASE("files that prose and comments name exist", "[docs]") {
       }
 }
 
+TEST_CASE("pages that prose and comments name are in the project", "[docs]") {
+  std::set<std::string> pages;
+  for (const auto& [name, text] : files())
+    if (name.ends_with(".md")) pages.insert(fs::path(name).filename());
+  for (const auto& [name, text] : files())
+    if (!name.starts_with("tests/"))
+      for (const std::string& page : matches(text, "\\b([A-Za-z][\\w-]*\\.md)\\b")) {
+        INFO(name << " names " << page);
+        CHECK(pages.count(page) == 1);
+      }
+}
+
 TEST_CASE("sections that chapters link to exist", "[docs]") {
   const auto anchors = [](const std::string& text) {
     std::set<std::string> all;

@@ -1,5 +1,5 @@
-// Relative attention as model.md §1 writes it, one plain loop after the other and in double: what the kernels must
-// equal.
+// Relative attention as docs/relative-attention.md defines it, one plain loop after the other and in double: what the
+// kernels must equal.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// The ridge operator against its normal equations and the dense formula; contractions against model.md §2.
+// The ridge operator against its normal equations and the dense formula; contractions against the definition in
+// docs/continuous-memory.md.
 #include "nn/ridge.h"
 
 #include <cmath>
@@ -198,7 +199,7 @@ TEST_CASE("a contraction follows its formula", "[ridge]") {
         const double tau = .6, lambda = .5;
         INFO(name(basis.kind) << ", L = " << L << ", pad = " << pad);
         const Contraction c = contraction(basis, R, tau, L, lambda, pad);
-        // G from the dense formula at the positions of model.md, written out again
+        // G from the dense formula at the positions of docs/continuous-memory.md, written out again
         Matrix t;
         for (int64_t i = 1; i <= R; ++i) t.push_back(tau * double(i) / double(R));
         for (int64_t l = 1; l <= L; ++l) t.push_back(tau + (1 - tau) * double(l) / double(L));

@@ -166,7 +166,7 @@ OptionTable option_table(SortOptions& options) {
   return table;
 }
 
-// The paper's sizes (model.md §5). Its 2e-4 was applied once per segment, mostly to vanished gradients that moved the
+// The paper's sizes (section 4.1). Its 2e-4 was applied once per segment, mostly to vanished gradients that moved the
 // weights by momentum alone; one step per batch does the same at 2e-4 · √segments: 4, 8 and 16 segments of 1,024
 // tokens.
 SortOptions preset_options(const std::string& preset, const std::string& model) {

@@ -1,4 +1,4 @@
-// Attention to the continuous memory (model.md §3):
+// Attention to the continuous memory (docs/continuous-memory.md):
 //   z_i = E_{p_i}[values_hᵀ ψ(t)] = Σ_j r_ij values_j,   r_ij = E_{p_i}[ψ_j].
 //
 // The (T, N) matrix r of a head never exists: it is made for a tile of queries at a time, small enough for the L2

@@ -1,4 +1,4 @@
-// The basis functions ψ_j(t) themselves, and their expectations under a density, as plain matrices (model.md §2).
+// The basis functions ψ_j(t) themselves, and their expectations under a density, as plain matrices.
 #include <cmath>
 #include <vector>
 

@@ -1,4 +1,4 @@
-// From queries to densities (model.md §3): scores, (μ, σ²), and the regulariser that keeps σ² near σ₀².
+// From queries to densities (docs/continuous-memory.md): scores, (μ, σ²), and the regulariser that keeps σ² near σ₀².
 #include <cmath>
 
 #include "tensor/backend.h"

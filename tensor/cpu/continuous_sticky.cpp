@@ -1,4 +1,5 @@
-// Sticky memories (model.md §2): where did the previous segment look, and at which points is the old signal read next.
+// Sticky memories (Martins et al., arXiv 2109.00301, section 3.3): where did the previous segment look, and at which
+// points is the old signal read next.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -1,4 +1,4 @@
-// Relative attention (model.md §1), fused and tiled: no (T, K) matrix per head is ever in memory.
+// Relative attention (docs/relative-attention.md), fused and tiled: no (T, K) matrix per head is ever in memory.
 //
 //   score[i,j] = ( (q_i + u)·k_j + (q_i + w)·r_{T−1−i+j} ) · scale     for the keys j that query i sees
 //   p[i,:] = softmax(score[i,:])
