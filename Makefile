@@ -63,14 +63,18 @@ BENCHLIB_SRC := $(filter-out bench/bench_main.cpp,$(wildcard bench/*.cpp))
 # nvcc (CUDA=1; by default where nvcc and a GPU are). Both compute in float only; simt is written for g++.
 include cuda/simt/simt.mk
 CUDA_SRC := $(wildcard cuda/*.cu)
+LESSON_SRC := $(wildcard cuda/lessons/*.cu)
 SIMT     ?= $(if $(findstring clang,$(COMPILER)),,$(if $(wildcard $(CUDA_HOME)/include/curand_kernel.h),1))
 CUDA     ?= $(if $(NVCC),$(shell nvidia-smi -L >/dev/null 2>&1 && echo 1))
 FLOAT    := $(filter float,$(REAL))
-NVCC_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.nvcc.o)
+NVCC_OBJ := $(patsubst %.cu,$(OBJ)/%.nvcc.o,$(CUDA_SRC) $(LESSON_SRC))
 HAS_SIMT := $(and $(FLOAT),$(filter 1,$(SIMT)))
+HAS_CUDA := $(and $(FLOAT),$(filter 1,$(CUDA)))
 DEVICE_OBJ := $(if $(HAS_SIMT),$(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o),$(OBJ)/cuda/absent/simt.o) \
-              $(if $(and $(FLOAT),$(filter 1,$(CUDA))),$(NVCC_OBJ),$(OBJ)/cuda/absent/cuda.o)
-LDLIBS   += $(if $(and $(FLOAT),$(filter 1,$(CUDA))),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
+              $(if $(HAS_CUDA),$(CUDA_SRC:%.cu=$(OBJ)/%.nvcc.o),$(OBJ)/cuda/absent/cuda.o)
+# The lessons' kernels, which no program needs but the tests and build/lessons.
+LESSON_OBJ := $(if $(HAS_SIMT),$(LESSON_SRC:%=$(OBJ)/%.o)) $(if $(HAS_CUDA),$(LESSON_SRC:%.cu=$(OBJ)/%.nvcc.o))
+LDLIBS   += $(if $(HAS_CUDA),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
 
 # A spill to local memory is a mistake in a kernel's sizes: an error.  FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without it.
 NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
@@ -97,7 +101,7 @@ endef
 .PHONY: always
 $(eval $(call settings,compiler,$(COMPILER) $(CXX) $(CXXFLAGS) $(SIMT_CUDA)))
 $(eval $(call settings,nvcc,$(NVCC) $(NVCCFLAGS)))
-$(eval $(call settings,objects,$(LIB_OBJ) $(TASKLIB_OBJ) $(BENCHLIB_OBJ) $(DEVICE_OBJ) $(TEST_SRC) $(LDLIBS)))
+$(eval $(call settings,objects,$(LIB_OBJ) $(TASKLIB_OBJ) $(BENCHLIB_OBJ) $(DEVICE_OBJ) $(LESSON_OBJ) $(TEST_SRC) $(LDLIBS)))
 $(TASKS) $(EXAMPLES) $(BIN)/bench $(OBJ)/tests/run $(OBJ)/tests/kernels: $(OBJ)/objects.settings
 
 $(OBJ)/%.o: %.cpp $(OBJ)/compiler.settings
@@ -126,8 +130,29 @@ $(EXAMPLES): $(BIN)/%: $(DEVICE_OBJ) $(OBJ)/%.o $(OBJ)/liblem.a
 	$(link)
 
 $(OBJ)/tests/run $(OBJ)/tests/kernels: LIBS = $(TEST_LIBS)
-$(OBJ)/tests/run: $(DEVICE_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
+$(OBJ)/tests/run: $(DEVICE_OBJ) $(LESSON_OBJ) $(TEST_SRC:%.cpp=$(OBJ)/%.o) $(if $(HAS_SIMT),$(TEST_CU:%=$(OBJ)/%.o)) $(BENCHLIB_OBJ) $(TASKLIB_OBJ) $(OBJ)/liblem.a
 	$(link)
+
+# The lessons' table. What is counted is compiled so that every load and store is a call of ours (tests/lessons/counts.cpp):
+# the address sanitizer's kind for kernels of operating systems, whose library is the system's own. -O1: no vectors, of which
+# a GPU's thread knows nothing. Counted objects come first, so that inline functions are theirs.
+COUNTED_SRC := $(LESSON_SRC) $(addprefix cuda/,softmax.cu layer_norm.cu reduce.cu continuous_attention.cu)
+COUNTED_OBJ := $(COUNTED_SRC:%=$(OBJ)/counted/%.o)
+$(COUNTED_OBJ): $(OBJ)/counted/%.cu.o: %.cu $(OBJ)/compiler.settings
+	@mkdir -p $(@D)
+	@echo "  simt $<  [counted]"
+	@$(CXX) $(SIMT_CUFLAGS) -O1 -fsanitize=kernel-address -U__SANITIZE_ADDRESS__ --param asan-stack=0 --param asan-globals=0 \
+	  --param asan-instrumentation-with-call-threshold=0 -MMD -MP -x c++ -c $< -o $@
+$(OBJ)/tests/lessons/%.o: CXXFLAGS += $(SIMT_CUDA)
+$(BIN)/lessons: $(COUNTED_OBJ) $(filter-out $(COUNTED_SRC:%=$(OBJ)/%.o),$(DEVICE_OBJ) $(LESSON_OBJ)) \
+                $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/lessons/*.cpp tests/kernel_table*.cpp tests/op_table*.cpp tests/naive_*.cpp) \
+                  tests/kernel_check.cpp tests/lesson_cases.cpp) $(OBJ)/liblem.a $(OBJ)/objects.settings
+	$(link)
+.PHONY: lessons
+lessons:
+	$(if $(HAS_SIMT),,$(error the lessons are counted by the interpreter, which needs CUDA's headers, g++ and float))
+	@$(MAKE) --no-print-directory -j$(JOBS) SANITIZE= DEBUG= build/lessons
+	@build/lessons
 
 # Makes the disk of a program that is tested fail.
 $(BIN)/disk_shim.so: tests/shim/disk.cpp $(OBJ)/compiler.settings
@@ -167,7 +192,7 @@ cuda-report:
 # Kernels alone under the thread sanitizer: it would take OpenMP's barriers for races, so that what runs on the CPU comes
 # from the plain build.
 PLAIN_OBJ := $(patsubst %.cpp,build/release/%.o,$(TEST_SRC) $(BENCHLIB_SRC) $(TASKLIB_SRC) $(LIB_SRC) cuda/absent/cuda.cpp)
-$(OBJ)/tests/kernels: $(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o) $(PLAIN_OBJ)
+$(OBJ)/tests/kernels: $(SIMT_OBJ) $(patsubst %,$(OBJ)/%.o,$(CUDA_SRC) $(LESSON_SRC)) $(PLAIN_OBJ)
 	$(link)
 .PHONY: simt-races
 simt-races: tests
@@ -201,6 +226,7 @@ help:
 	@echo "                     DEVICE=cuda: the GPU, every kernel checked against the CPU first; DEVICE=simt: in miniature"
 	@echo "  make cuda          compile every CUDA kernel by nvcc (CUDA_ARCHS=\"75 120\": for these alone); no GPU is needed"
 	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
+	@echo "  make lessons       kernels from naive to ours: what each version asks of memory, counted (docs/simt.md)"
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"
 	@echo "  make simt-races    every kernel under the thread sanitizer"
 	@echo "  make simt-orders   every kernel with its threads and blocks in reverse and in random order"

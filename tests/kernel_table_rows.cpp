@@ -3,20 +3,10 @@
 #include <cmath>
 
 #include "tests/kernel_check.h"
+#include "tests/naive_rows.h"
 
 namespace lem::test {
 namespace {
-
-/// softmax of one row.
-std::vector<double> softmax_row(const std::function<double(int64_t)>& x, int64_t cols, double* lse = nullptr) {
-  std::vector<double> y(static_cast<size_t>(cols));
-  double largest = -INFINITY, total = 0;
-  for (int64_t col = 0; col < cols; ++col) largest = std::max(largest, x(col));
-  for (int64_t col = 0; col < cols; ++col) total += y[size_t(col)] = std::exp(x(col) - largest);
-  for (double& v : y) v /= total;
-  if (lse) *lse = largest + std::log(total);
-  return y;
-}
 
 void add_softmax(std::vector<KernelCase>& table, int64_t rows, int64_t cols) {
   const std::string size = fmt::format("{}x{}", rows, cols);
@@ -31,7 +21,7 @@ void add_softmax(std::vector<KernelCase>& table, int64_t rows, int64_t cols) {
              std::vector<double> row;
              c.expect(y, [&](int64_t i) {
                if (i % cols == 0)
-                 row = softmax_row([&](int64_t col) { return x[i + col] + (with_bias ? bias[col] : 0); }, cols);
+                 row = naive::softmax_row([&](int64_t col) { return x[i + col] + (with_bias ? bias[col] : 0); }, cols);
                return row[size_t(i % cols)];
              });
            }});
@@ -68,7 +58,7 @@ void add_cross_entropy(std::vector<KernelCase>& table, int64_t rows, int64_t col
          on(c.device).cross_entropy_forward(loss, lse, x, targets, rows, cols);
          const auto log_sum = [&](int64_t row) {
            double value = 0;
-           softmax_row([&](int64_t col) { return x[row * cols + col]; }, cols, &value);
+           naive::softmax_row([&](int64_t col) { return x[row * cols + col]; }, cols, &value);
            return value;
          };
          c.expect(
@@ -82,7 +72,7 @@ void add_cross_entropy(std::vector<KernelCase>& table, int64_t rows, int64_t col
                      std::vector<double> logs;  // the kernel's own rounding of lse is not what is tested here
                      for (int64_t row = 0; row < rows; ++row) {
                        logs.push_back(0);
-                       softmax_row([&](int64_t col) { return x[row * cols + col]; }, cols, &logs.back());
+                       naive::softmax_row([&](int64_t col) { return x[row * cols + col]; }, cols, &logs.back());
                      }
                      const Reals lse = c.input("lse", rows, [&](const Stream&, uint64_t i) { return logs[i]; });
                      const Ints targets = c.input("targets", some_targets(rows, cols));
@@ -121,24 +111,15 @@ void layer_norm_forward(KernelCall& c, const Norm& n) {
   const auto sum = [&](int64_t i) {
     return x[i] + (n.with_z ? mask(n.dropout(), i) * (z[i] + (n.with_bias ? bias[i % n.cols] : 0)) : 0);
   };
-  const auto row_mean = [&](int64_t row) {
-    double total = 0;
-    for (int64_t col = 0; col < n.cols; ++col) total += sum(row * n.cols + col);
-    return total / double(n.cols);
-  };
-  std::vector<double> means, rstds;
-  for (int64_t row = 0; row < n.rows; ++row) {
-    means.push_back(row_mean(row));
-    double squares = 0;
-    for (int64_t col = 0; col < n.cols; ++col) squares += std::pow(sum(row * n.cols + col) - means.back(), 2);
-    rstds.push_back(1 / std::sqrt(squares / double(n.cols) + double(eps)));
-  }
+  std::vector<naive::Moments> rows;
+  for (int64_t row = 0; row < n.rows; ++row)
+    rows.push_back(naive::row_moments([&](int64_t col) { return sum(row * n.cols + col); }, n.cols, double(eps)));
   c.expect(s, sum);
-  c.expect(mean, [&](int64_t row) { return means[size_t(row)]; });
-  c.expect(rstd, [&](int64_t row) { return rstds[size_t(row)]; });
+  c.expect(mean, [&](int64_t row) { return rows[size_t(row)].mean; });
+  c.expect(rstd, [&](int64_t row) { return rows[size_t(row)].rstd; });
   c.expect(y, [&](int64_t i) {
-    const size_t row = size_t(i / n.cols);
-    return (sum(i) - means[row]) * rstds[row] * gamma[i % n.cols] + beta[i % n.cols];
+    const auto [mean, rstd] = rows[size_t(i / n.cols)];
+    return (sum(i) - mean) * rstd * gamma[i % n.cols] + beta[i % n.cols];
   });
 }
 

@@ -1,0 +1,76 @@
+#include "tests/lesson_cases.h"
+
+#include <numeric>
+
+#include "tests/kernel_table_basis.h"
+#include "tests/naive_continuous.h"
+#include "tests/naive_rows.h"
+
+namespace lem::test {
+
+const Lessons* lessons(Device device) {
+  return device == Device::simt ? simt::lessons() : device == Device::cuda ? cuda::lessons() : nullptr;
+}
+
+void check_softmax(KernelCall& c, SoftmaxLesson softmax, int64_t rows, int64_t cols) {
+  const Reals y = c.output("y", rows * cols), x = c.input("x", rows * cols, between(-50, 30));
+  softmax(y, x, rows, cols);
+  std::vector<double> row;
+  c.expect(y, [&](int64_t i) {
+    if (i % cols == 0) row = naive::softmax_row([&](int64_t col) { return x[i + col]; }, cols);
+    return row[size_t(i % cols)];
+  });
+}
+
+void check_layer_norm(KernelCall& c, LayerNormLesson layer_norm, int64_t rows, int64_t cols) {
+  const real eps = real(1e-5);
+  const Reals y = c.output("y", rows * cols), mean = c.output("mean", rows), rstd = c.output("rstd", rows),
+              x = c.input("x", rows * cols, between(1, 3)), gamma = c.input("gamma", cols),
+              beta = c.input("beta", cols);
+  layer_norm(y, mean, rstd, x, gamma, beta, eps, rows, cols);
+  std::vector<naive::Moments> moments;
+  for (int64_t row = 0; row < rows; ++row)
+    moments.push_back(naive::row_moments([&](int64_t col) { return x[row * cols + col]; }, cols, double(eps)));
+  c.expect(mean, [&](int64_t row) { return moments[size_t(row)].mean; });
+  c.expect(rstd, [&](int64_t row) { return moments[size_t(row)].rstd; });
+  c.expect(y, [&](int64_t i) {
+    const auto [m, r] = moments[size_t(i / cols)];
+    return (x[i] - m) * r * gamma[i % cols] + beta[i % cols];
+  });
+}
+
+void check_sum(KernelCall& c, SumLesson sum, int64_t n) {
+  const Reals y = c.output("y", 1), x = c.input("x", n, between(-1, 2));
+  sum(y, x, n);
+  const std::vector<double> numbers = x.doubles();
+  c.expect(y, {std::accumulate(numbers.begin(), numbers.end(), 0.0)});
+}
+
+void check_expectation(KernelCall& c, ExpectationLesson expectation, int64_t T, int64_t N, int64_t D) {
+  const Reals z = c.output("z", T * D), density = c.input("density", 2 * T, location_and_variance(T)),
+              values = c.input("values", N * D);
+  const CallBasis basis = make_basis(c, BasisKind::gaussian, N);
+  expectation(z, density, values, basis, T, D);
+  if (!c.judged) return;
+  const ContinuousAttention s{1, T, 1, D, DensityKind::gaussian};
+  c.expect(z, naive::continuous_attention_forward({s, basis.on_host(), density.doubles(), values.doubles()}), 1);
+}
+
+LessonCase softmax_case(int version, int64_t rows, int64_t cols) {
+  return {"softmax", version, fmt::format("{} × {}", rows, cols), rows * cols,
+          [=](KernelCall& c) { check_softmax(c, lessons(c.device)->softmax[version - 1], rows, cols); }};
+}
+LessonCase layer_norm_case(int version, int64_t rows, int64_t cols) {
+  return {"layer_norm", version, fmt::format("{} × {}", rows, cols), rows * cols,
+          [=](KernelCall& c) { check_layer_norm(c, lessons(c.device)->layer_norm[version - 1], rows, cols); }};
+}
+LessonCase sum_case(int version, int64_t n) {
+  return {"sum", version, fmt::format("{}", n), n,
+          [=](KernelCall& c) { check_sum(c, lessons(c.device)->sum[version - 1], n); }};
+}
+LessonCase expectation_case(int version, int64_t T, int64_t N, int64_t D) {
+  return {"expectation", version, fmt::format("T {}, N {}, D {}", T, N, D), T * D,
+          [=](KernelCall& c) { check_expectation(c, lessons(c.device)->expectation[version - 1], T, N, D); }};
+}
+
+}  // namespace lem::test
