@@ -1,5 +1,4 @@
 // The table of the CPU's kernels, and its memory.
-#include <omp.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cstring>
 
 #include "tensor/backend.h"
+#include "tensor/cpu/parallel.h"
 
 namespace lem::cpu {
 namespace {
@@ -32,12 +32,15 @@ void transfer(void* dst, const void* src, size_t bytes) {
 void copy(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes, size_t rows) {
   constexpr size_t kPiece = size_t(256) << 10;
   const size_t pieces = (bytes + kPiece - 1) / kPiece;
-#pragma omp parallel for if (bytes * rows > 4 * kPiece && !omp_in_parallel())
-  for (size_t i = 0; i < rows * pieces; ++i) {
-    const size_t row = i / pieces, begin = i % pieces * kPiece;
-    std::memcpy(static_cast<char*>(dst) + row * dst_pitch + begin,
-                static_cast<const char*>(src) + row * src_pitch + begin, std::min(kPiece, bytes - begin));
-  }
+  constexpr size_t kBytesPerOperation = 32;  // a MiB is worth sharing out
+  parallel_for(
+      int64_t(rows * pieces), int64_t(std::min(bytes, kPiece) / kBytesPerOperation), [=](int64_t from, int64_t to) {
+        for (size_t i = size_t(from); i < size_t(to); ++i) {
+          const size_t row = i / pieces, begin = i % pieces * kPiece;
+          std::memcpy(static_cast<char*>(dst) + row * dst_pitch + begin,
+                      static_cast<const char*>(src) + row * src_pitch + begin, std::min(kPiece, bytes - begin));
+        }
+      });
 }
 void synchronize() {}
 DeviceMemory memory() { return {}; }

@@ -145,30 +145,25 @@ void continuous_attention_forward(real* z, const real* density, const real* valu
                                   const ContinuousAttention& s) {
   const int64_t N = basis.N, C = s.H * s.D, tiles = (s.T + kTile - 1) / kTile;
   const Widths widths(basis);
-  struct Space {
+  parallel_for(s.B * s.H * tiles, kTile * N, [&](int64_t begin, int64_t end) {
     Tile tile;
-    std::vector<real> zt;
-  };
-  const auto make = [&] {
-    Space space;
-    space.zt.resize(size_t(s.D * kTile)), space.tile.rt.resize(size_t(N * kTile));
-    return space;
-  };
-  parallel_with(s.B * s.H * tiles, threads_for(s.B * s.H * s.T * N), make, [&](int64_t item, Space& space) {
-    auto& [tile, zt] = space;
-    const int64_t b = item / tiles / s.H, h = item / tiles % s.H, t = item % tiles * kTile;
-    const int64_t query = (b * s.H + h) * s.T + t, count = std::min(kTile, s.T - t);
-    const real* values_h = values + b * N * C + h * s.D;  // (N, D), rows C apart
-    real* z_h = z + (b * s.T + t) * C + h * s.D;          // (count, D), rows C apart
-    tile.load(density + query, density + s.B * s.H * s.T + query, count);
-    if (all_gaussian(basis, s)) {
-      gaussian_forward(tile, basis, widths);
-    } else {
-      general_forward(tile, basis, s.density);
+    tile.rt.resize(size_t(N * kTile));
+    std::vector<real> zt(size_t(s.D * kTile));
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t b = item / tiles / s.H, h = item / tiles % s.H, t = item % tiles * kTile;
+      const int64_t query = (b * s.H + h) * s.T + t, count = std::min(kTile, s.T - t);
+      const real* values_h = values + b * N * C + h * s.D;  // (N, D), rows C apart
+      real* z_h = z + (b * s.T + t) * C + h * s.D;          // (count, D), rows C apart
+      tile.load(density + query, density + s.B * s.H * s.T + query, count);
+      if (all_gaussian(basis, s)) {
+        gaussian_forward(tile, basis, widths);
+      } else {
+        general_forward(tile, basis, s.density);
+      }
+      lane_product(zt.data(), tile.n, {values_h, 1, C}, tile.rt.data(), tile.n, s.D, tile.n, N, false);
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t d = 0; d < s.D; ++d) z_h[i * C + d] = zt[size_t(d * tile.n + i)];
     }
-    lane_product(zt.data(), tile.n, {values_h, 1, C}, tile.rt.data(), tile.n, s.D, tile.n, N, false);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t d = 0; d < s.D; ++d) z_h[i * C + d] = zt[size_t(d * tile.n + i)];
   });
 }
 
@@ -178,40 +173,35 @@ void continuous_attention_backward(real* ddensity, real* dvalues, const real* dz
                                    const real* values, BasisView basis, const ContinuousAttention& s) {
   const int64_t N = basis.N, C = s.H * s.D, Dp = round_up(s.D), queries = s.B * s.H * s.T;
   const Widths widths(basis);
-  struct Space {
+  parallel_for(s.B * s.H, s.T * N, [&](int64_t begin, int64_t end) {
     Tile tile;
-    std::vector<real> rows, columns, sum;  // dz (n, Dp), dzᵀ (D, n), dvalues_h (N, Dp)
-  };
-  const auto make = [&] {
-    Space space;
-    space.tile.rt.resize(size_t(N * kTile)), space.tile.drt.resize(size_t(N * kTile));
-    space.rows.resize(size_t(kTile * Dp)), space.columns.resize(size_t(s.D * kTile)), space.sum.resize(size_t(N * Dp));
-    return space;
-  };
-  parallel_with(s.B * s.H, threads_for(queries * N), make, [&](int64_t item, Space& space) {
-    auto& [tile, rows, columns, sum] = space;
-    const int64_t b = item / s.H, h = item % s.H;
-    const real* values_h = values + b * N * C + h * s.D;  // (N, D), rows C apart
-    real* dvalues_h = dvalues + b * N * C + h * s.D;      // (N, D), rows C apart
-    for (int64_t t = 0; t < s.T; t += kTile) {
-      const int64_t query = (b * s.H + h) * s.T + t, count = std::min(kTile, s.T - t);
-      tile.load(density + query, density + queries + query, count);
-      const int64_t n = tile.n;
-      const real* dz_h = dz + (b * s.T + t) * C + h * s.D;  // (count, D), rows C apart
-      for (int64_t i = 0; i < n; ++i)
-        for (int64_t d = 0; d < s.D; ++d)
-          rows[size_t(i * Dp + d)] = columns[size_t(d * n + i)] = i < count ? dz_h[i * C + d] : real(0);
-      lane_product(tile.drt.data(), n, {values_h, C, 1}, columns.data(), n, N, n, s.D, false);
-      if (all_gaussian(basis, s)) {
-        gaussian_backward(tile, basis, widths);
-      } else {
-        general_backward(tile, basis, s.density);
+    tile.rt.resize(size_t(N * kTile)), tile.drt.resize(size_t(N * kTile));
+    // dz (n, Dp), dzᵀ (D, n), dvalues_h (N, Dp)
+    std::vector<real> rows(size_t(kTile * Dp)), columns(size_t(s.D * kTile)), sum(size_t(N * Dp));
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t b = item / s.H, h = item % s.H;
+      const real* values_h = values + b * N * C + h * s.D;  // (N, D), rows C apart
+      real* dvalues_h = dvalues + b * N * C + h * s.D;      // (N, D), rows C apart
+      for (int64_t t = 0; t < s.T; t += kTile) {
+        const int64_t query = (b * s.H + h) * s.T + t, count = std::min(kTile, s.T - t);
+        tile.load(density + query, density + queries + query, count);
+        const int64_t n = tile.n;
+        const real* dz_h = dz + (b * s.T + t) * C + h * s.D;  // (count, D), rows C apart
+        for (int64_t i = 0; i < n; ++i)
+          for (int64_t d = 0; d < s.D; ++d)
+            rows[size_t(i * Dp + d)] = columns[size_t(d * n + i)] = i < count ? dz_h[i * C + d] : real(0);
+        lane_product(tile.drt.data(), n, {values_h, C, 1}, columns.data(), n, N, n, s.D, false);
+        if (all_gaussian(basis, s)) {
+          gaussian_backward(tile, basis, widths);
+        } else {
+          general_backward(tile, basis, s.density);
+        }
+        std::copy_n(tile.dmu, count, ddensity + query), std::copy_n(tile.dsigma2, count, ddensity + queries + query);
+        lane_product(sum.data(), Dp, {tile.rt.data(), n, 1}, rows.data(), Dp, N, Dp, count, t > 0);
       }
-      std::copy_n(tile.dmu, count, ddensity + query), std::copy_n(tile.dsigma2, count, ddensity + queries + query);
-      lane_product(sum.data(), Dp, {tile.rt.data(), n, 1}, rows.data(), Dp, N, Dp, count, t > 0);
+      for (int64_t j = 0; j < N; ++j)
+        for (int64_t d = 0; d < s.D; ++d) dvalues_h[j * C + d] = s.T > 0 ? sum[size_t(j * Dp + d)] : real(0);
     }
-    for (int64_t j = 0; j < N; ++j)
-      for (int64_t d = 0; d < s.D; ++d) dvalues_h[j * C + d] = s.T > 0 ? sum[size_t(j * Dp + d)] : real(0);
   });
 }
 

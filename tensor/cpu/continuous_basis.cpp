@@ -29,20 +29,22 @@ static real basis_function(BasisKind kind, real t, real a, real b) {
 }
 
 void basis_evaluate(real* psi, const real* t, BasisView basis, int64_t n) {
-#pragma omp parallel for num_threads(threads_for(n* basis.N))
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < basis.N; ++j)
-      psi[i * basis.N + j] = basis_function(basis.kind, t[i], basis.a[j], basis.b[j]);
+  parallel_for(n, basis.N, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < basis.N; ++j)
+        psi[i * basis.N + j] = basis_function(basis.kind, t[i], basis.a[j], basis.b[j]);
+  });
 }
 
 // r_ij = E_{p_i}[ψ_j], p_i the density (μ_i, σ²_i). The closed forms stand in expectation.h.
 void basis_expectation(real* r, const real* density, BasisView basis, DensityKind kind, int64_t n) {
-  parallel_with(
-      n, threads_for(n * basis.N), [&] { return std::vector<Expectation>(size_t(basis.N)); },
-      [&](int64_t i, std::vector<Expectation>& row) {
-        expectation_row(row.data(), basis, kind, density[i], density[n + i]);
-        for (int64_t j = 0; j < basis.N; ++j) r[i * basis.N + j] = real(row[size_t(j)].value);
-      });
+  parallel_for(n, basis.N, [=](int64_t begin, int64_t end) {
+    std::vector<Expectation> row(size_t(basis.N));
+    for (int64_t i = begin; i < end; ++i) {
+      expectation_row(row.data(), basis, kind, density[i], density[n + i]);
+      for (int64_t j = 0; j < basis.N; ++j) r[i * basis.N + j] = real(row[size_t(j)].value);
+    }
+  });
 }
 
 }  // namespace lem::cpu

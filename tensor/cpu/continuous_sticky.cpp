@@ -39,32 +39,29 @@ void sticky_histogram(real* mass, const real* density, int64_t B, int64_t n, int
   const double reach = kDouble ? 9 : 6;
   std::vector<double> edge(bins + 1);
   for (int64_t e = 0; e <= bins; ++e) edge[e] = bin_edge(e, bins);
-  struct Space {
+  parallel_for(B, n * bins, [&](int64_t begin, int64_t end) {
     std::vector<double> below, ones;  // (bins + 1), (bins + 2)
-  };
-  parallel_with(
-      B, threads_for(B * n * bins), [] { return Space{}; },
-      [&](int64_t b, Space& space) {
-        auto& [below, ones] = space;
-        below.assign(size_t(bins + 1), 0), ones.assign(size_t(bins + 2), 0);
-        const real *mus = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
-        for (int64_t i = 0; i < n; ++i) {
-          const double mu = mus[i], sigma = std::sqrt(double(sigma2[i])), inverse = 1 / sigma;
-          const double left = (mu - reach * sigma) * double(bins), right = (mu + reach * sigma) * double(bins);
-          // NaN compares false and takes every edge, so that it is seen.
-          const int64_t first = left > 1 ? int64_t(std::min(left, double(bins))) : 0;
-          const int64_t last = right < double(bins) - 1 ? int64_t(std::max(right, -1.0)) + 1 : bins;  // inclusive
-          double* sums = below.data();
+    for (int64_t b = begin; b < end; ++b) {
+      below.assign(size_t(bins + 1), 0), ones.assign(size_t(bins + 2), 0);
+      const real *mus = density + b * n, *sigma2 = density + (B + b) * n;  // (n) each
+      for (int64_t i = 0; i < n; ++i) {
+        const double mu = mus[i], sigma = std::sqrt(double(sigma2[i])), inverse = 1 / sigma;
+        const double left = (mu - reach * sigma) * double(bins), right = (mu + reach * sigma) * double(bins);
+        // NaN compares false and takes every edge, so that it is seen.
+        const int64_t first = left > 1 ? int64_t(std::min(left, double(bins))) : 0;
+        const int64_t last = right < double(bins) - 1 ? int64_t(std::max(right, -1.0)) + 1 : bins;  // inclusive
+        double* sums = below.data();
 #pragma omp simd
-          for (int64_t e = first; e <= last; ++e) sums[e] += bin_cdf((edge[e] - mu) * inverse);
-          ones[last + 1] += 1;
-        }
-        std::partial_sum(ones.begin(), ones.end(), ones.begin());
-        for (int64_t k = 0; k < bins; ++k) {
-          const double inside = (below[k + 1] + ones[k + 1]) - (below[k] + ones[k]);
-          mass[b * bins + k] = real(inside < 0 ? 0 : inside);  // rounding may leave −1e-9; NaN passes
-        }
-      });
+        for (int64_t e = first; e <= last; ++e) sums[e] += bin_cdf((edge[e] - mu) * inverse);
+        ones[last + 1] += 1;
+      }
+      std::partial_sum(ones.begin(), ones.end(), ones.begin());
+      for (int64_t k = 0; k < bins; ++k) {
+        const double inside = (below[k + 1] + ones[k + 1]) - (below[k] + ones[k]);
+        mass[b * bins + k] = real(inside < 0 ? 0 : inside);  // rounding may leave −1e-9; NaN passes
+      }
+    }
+  });
 }
 
 /// The R bins of one batch row, ascending, drawn with the given masses (bins), whose sum is `total`.

@@ -49,25 +49,14 @@ void multiply_terms(real* c, const real* a, const real* b, Gemm g, int64_t begin
   multiply(c, a + (g.trans_a ? begin * g.lda : begin), b + (g.trans_b ? begin : begin * g.ldb), g, beta);
 }
 
-/// body(i, first, last) for the parts [first, last) of items i, of `size` each, that lie in [begin, end) of all of
-/// them.
-template <class Body>
-void for_items(int64_t begin, int64_t end, int64_t size, Body body) {
-  while (begin < end) {
-    const int64_t i = begin / size, last = std::min(end, (i + 1) * size);
-    body(i, begin - i * size, last - i * size);
-    begin = last;
-  }
-}
-
 /// The rows of all products, in equal pieces to whoever is free: a processor that others use as well gets fewer.
 void share_rows(real* c, const real* a, const real* b, const Gemm& g, int threads) {
   const int64_t rows = g.batch * g.m, pieces = threads == 1 ? 1 : std::max<int64_t>(threads, rows / kPieceRows);
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (int64_t p = 0; p < pieces; ++p)
+  parallel_items(pieces, threads, [&](int64_t p, int) {
     for_items(rows * p / pieces, rows * (p + 1) / pieces, g.m, [&](int64_t i, int64_t first, int64_t last) {
       multiply_rows(c + i * g.stride_c, a + i * g.stride_a, b + i * g.stride_b, g, first, last);
     });
+  });
 }
 
 /// One C to which all products add: every thread sums up its share of the terms apart, then the sums are added in
@@ -77,10 +66,8 @@ void share_terms(real* c, const real* a, const real* b, const Gemm& g, int threa
   std::vector<real> sums(size_t((threads - 1) * size));
   Gemm packed = g;  // C of a sum of its own
   packed.ldc = g.n;
-#pragma omp parallel num_threads(threads)
-  {
-#pragma omp for schedule(static, 1)
-    for (int t = 0; t < threads; ++t) {
+  parallel_for(threads, terms * size, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
       real* mine = t == 0 ? c : sums.data() + (t - 1) * size;
       real beta = t == 0 ? g.beta : real(0);
       for_items(terms * t / threads, terms * (t + 1) / threads, g.k, [&](int64_t i, int64_t first, int64_t last) {
@@ -88,12 +75,13 @@ void share_terms(real* c, const real* a, const real* b, const Gemm& g, int threa
         beta = 1;
       });
     }
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < g.m; ++row)
+  });
+  parallel_for(g.m, (threads - 1) * g.n, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
       for (int t = 1; t < threads; ++t)
 #pragma omp simd
         for (int64_t col = 0; col < g.n; ++col) c[row * g.ldc + col] += sums[size_t((t - 1) * size + row * g.n + col)];
-  }
+  });
 }
 
 }  // namespace
@@ -112,7 +100,7 @@ void gemm(real* c, const real* a, const real* b, const Gemm& g) {
       "[gemm] the BLAS counts in 32 bits: got m {}, n {}, k {}, lda {}, ldb {}, ldc {}; use a smaller batch or segment",
       g.m, g.n, g.k, g.lda, g.ldb, g.ldc);
   const bool one_c = g.batch == 1 || g.stride_c == 0;
-  int threads = omp_in_parallel() || g.batch * g.m * g.n * g.k < kSerialWork ? 1 : omp_get_max_threads();
+  int threads = threads_for(g.batch * g.m * g.n * g.k);
   if (one_c && (g.batch > 1 || g.k > 4 * g.m)) {
     threads = int(std::min<int64_t>(threads, (g.batch * g.k + kFewTerms - 1) / kFewTerms));
     share_terms(c, a, b, g, threads);

@@ -26,18 +26,7 @@ struct Inputs {
   const int32_t* first_key;
 };
 
-/// One thread where the work is too small to share, or shared already.
-int threads_for(const RelativeAttention& s) {
-  const int64_t work = s.B * s.H * s.T * s.K * s.D;
-  return work < kSerialWork || omp_in_parallel() ? 1 : omp_get_max_threads();
-}
-
-/// body(i) for i in [0, n), by whichever thread is free, in no particular order
-template <class Body>
-void parallel_items(int64_t n, int threads, Body body) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (int64_t i = 0; i < n; ++i) body(i, omp_get_thread_num());
-}
+int64_t work_of(const RelativeAttention& s) { return s.B * s.H * s.T * s.K * s.D; }
 
 /// mask[j] for the probabilities of query i and keys `seen`, if there is dropout; else null
 const real* draw_mask(real* mask, const Head& head, int64_t i, Range seen) {
@@ -183,7 +172,7 @@ void relative_attention_forward(real* out, real* lse, const real* q, const real*
   const Inputs in{q, k, v, r, u, w, first_key};
   const int64_t heads = s.B * s.H, panels = round_up(s.K) * s.D;
   if (heads == 0 || s.T == 0) return;
-  const int threads = threads_for(s);
+  const int threads = threads_for(work_of(s));
   // More threads than heads: the queries of a head are shared out, whole tiles each.
   const int64_t tiles = (s.T + kQueries - 1) / kQueries, parts = std::min(tiles, (threads + heads - 1) / heads);
 
@@ -410,7 +399,7 @@ void relative_attention_backward(real* dq, real* dk, real* dv, real* dr, real* d
                                  const RelativeAttention& s) {
   const Inputs in{q, k, v, r, u, w, first_key};
   const int64_t heads = s.B * s.H, panels = round_up(s.K) * s.D, padded = s.K * round_up(s.D), stride = s.H * s.D;
-  const int threads = threads_for(s);
+  const int threads = threads_for(work_of(s));
   Scratch rt(s.H * panels), rp(s.H * padded), drt(heads * panels), duw(heads * 2 * s.D);
   std::vector<BackwardSpace> spaces;
   for (int t = 0; t < threads; ++t) spaces.emplace_back(s);

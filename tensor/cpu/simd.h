@@ -1,8 +1,6 @@
 // Elementary functions that the compiler vectorises.
 #pragma once
 
-#include <omp.h>
-
 #include <bit>
 #include <cstdint>
 
@@ -63,8 +61,5 @@ inline double exp(double x) { return exp_double<uint64_t>(x > 709.0 ? 709.0 : x)
 
 /// 1 / (1 + e^−x)
 inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
-
-/// Threads worth starting for `work` elementary operations: a parallel region costs microseconds.
-inline int threads_for(int64_t work) { return work < 32768 ? 1 : omp_get_max_threads(); }
 
 }  // namespace lem::cpu
