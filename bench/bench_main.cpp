@@ -97,6 +97,7 @@ ordered_json run_step(const SortOptions& o, int steps, const std::string& python
 
 int main(int argc, char** argv) {
   open_standard_streams();
+  bound_spinning(argv);
   CLI::App app{
       "Times kernels and training steps: shares of this device's own SGEMM rate and copy bandwidth, and the ratio to "
       "the same model in\n"

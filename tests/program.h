@@ -89,6 +89,11 @@ class Program {
       if (int n = 0; word == "Threads:" && status >> n) return n;
     return 0;
   }
+  /// What it was started with, one setting behind the other's 0.
+  std::string environment() const {
+    std::ifstream in(fmt::format("/proc/{}/environ", pid_), std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
   std::string output() const { return read_text(output_); }
   /// Waits until the program has written this; false if it never does.
   bool says(const std::string& text) const {

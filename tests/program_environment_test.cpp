@@ -103,6 +103,23 @@ TEST_CASE("threads: the user's word counts, and no more are taken than there are
     CHECK(threads({"OMP_NUM_THREADS=2"}, {}, {"taskset", "-c", std::to_string(one)}) == 1);
 }
 
+TEST_CASE("threads that wait leave the processors to other programs, unless the user has a say", "[program]") {
+  const ScratchFolder scratch;
+  const auto spins = [&](const Words& settings) {
+    Words wrapper = {"env", "-u", "OMP_WAIT_POLICY", "-u", "GOMP_SPINCOUNT"};
+    wrapper.insert(wrapper.end(), settings.begin(), settings.end());
+    Program stream({"stream", "--tokens", "100000000000"}, scratch / "log",
+                   {.environment = {}, .closed = {}, .wrapper = wrapper});
+    REQUIRE(stream.says("\"tokens\""));
+    const std::string environment = stream.environment(), name = "GOMP_SPINCOUNT=";
+    const size_t at = environment.find(name);
+    return at == std::string::npos ? "" : std::string(environment.c_str() + at + name.size());
+  };
+  CHECK(spins({}) == "30000");
+  CHECK(spins({"GOMP_SPINCOUNT=7"}) == "7");
+  CHECK(spins({"OMP_WAIT_POLICY=passive"}) == "");
+}
+
 TEST_CASE("a control group's share of processors is rounded up", "[program]") {
   const ScratchFolder scratch;
   const auto write = [&](const std::string& file, const std::string& text) {

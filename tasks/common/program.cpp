@@ -84,6 +84,12 @@ void open_standard_streams() {
       if (::open("/dev/null", O_RDWR) != descriptor) std::_Exit(kFailed);
 }
 
+void bound_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+  ::setenv("GOMP_SPINCOUNT", "30000", 1);  // some 0.1 ms: longer than our loops are apart
+  ::execv("/proc/self/exe", argv);         // where that cannot be, all works as well, but for other programs
+}
+
 int cgroup_processors(const std::string& root, const std::string& groups) {
   int least = 0;
   each_cgroup(root, groups, "cpu", [&](const std::string& folder, bool unified) {

@@ -17,6 +17,12 @@ inline constexpr int kMisused = 2;  // the command line or a config file asks fo
 /// would get such a stream's number, and what is meant for the screen would be written into it.
 void open_standard_streams();
 
+/// A thread of OpenMP that has nothing to do spins before it sleeps, by default for so long that it hardly ever sleeps.
+/// Where another program wants the processors, too, whoever spins keeps them from the thread that has work: everything
+/// takes twenty times as long. libgomp reads the bound of it (GOMP_SPINCOUNT) before main, so this begins the program
+/// anew with one, unless the user has set that or OMP_WAIT_POLICY. Early in main: what was done before is done again.
+void bound_spinning(char** argv);
+
 /// Sets the threads of our loops and of BLAS. 0: as many as there are processors to run on, but no more than
 /// OMP_NUM_THREADS: the least of what OpenMP would take, the processors this process may use (affinity) and the share
 /// of them it is allotted (cgroup). Never more than OpenMP gives, whatever is asked: OpenBLAS would wait for the

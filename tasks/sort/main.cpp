@@ -178,6 +178,7 @@ CLI::App* add(CLI::App& app, Task& task, const char* name, const char* help) {
 
 int main(int argc, char** argv) {
   open_standard_streams();
+  bound_spinning(argv);
   CLI::App app{
       "The sorting task of the ∞-former paper: read a long sequence, then name its symbols by falling count.\n"
       "  build/sort compare                          train the ∞-former and a Transformer-XL, draw their curves\n"
