@@ -45,9 +45,9 @@ class Model {
   Device device_;
 };
 
-/// A segment that fits the state, with its rows' lengths; rows where a document begins are cleared. What follows a
-/// document's end in a segment is read like anything else, but is seen by nothing that is asked for: attention is
-/// causal, and end_documents clears the row.
+/// Checks that a segment fits the state, clears the rows where a document begins, and gives the lengths of all rows.
+/// What follows a document's end in a segment is read like anything else, but is seen by nothing that is asked for:
+/// attention is causal, and end_segment clears the row.
 std::vector<int64_t> begin_segment(const Segment& segment, State& state, int64_t outputs);
 /// Moves the rows' ages on; rows whose document has ended are cleared.
 void end_segment(const Segment& segment, const std::vector<int64_t>& lengths, State& state);
