@@ -32,7 +32,7 @@ OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) $(NATIVE
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 $(OBJ)/tasks/%.o $(OBJ)/bench/%.o: OPTIMISE += $(if $(DEBUG),,$(if $(SANITIZE),-O0,-O1))
 $(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
-CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra -Werror -I. \
+CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
 # uninitialised values in the library's.
@@ -76,9 +76,11 @@ DEVICE_OBJ := $(if $(HAS_SIMT),$(SIMT_OBJ) $(CUDA_SRC:%=$(OBJ)/%.o),$(OBJ)/cuda/
 LESSON_OBJ := $(if $(HAS_SIMT),$(LESSON_SRC:%=$(OBJ)/%.o)) $(if $(HAS_CUDA),$(LESSON_SRC:%.cu=$(OBJ)/%.nvcc.o))
 LDLIBS   += $(if $(HAS_CUDA),-L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lcudart_static -ldl -lrt)
 
-# A spill to local memory is a mistake in a kernel's sizes: an error.  FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without it.
-NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
-             -Xptxas -warn-spills,-Werror $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch))
+# The archive holds code for each of CUDA_ARCHS, and for GPUs that are newer than all the last one's PTX.
+# A spill to local memory is a mistake in a kernel's sizes.  FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without it.
+NVCCFLAGS := -std=c++20 -O3 -I. -DLEM_REAL=float -DFMT_USE_CONSTEXPR=1 $(NVCC_WARNINGS) \
+             -Xptxas -warn-spills$(if $(WERROR),$(comma)-Werror) $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+             -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
 $(NVCC_OBJ): $(OBJ)/%.nvcc.o: %.cu $(OBJ)/nvcc.settings
 	@mkdir -p $(@D)
 	@echo "  nvcc $<  [$(CUDA_ARCHS)]"
@@ -187,7 +189,7 @@ cuda:
 	@$(MAKE) --no-print-directory -j$(JOBS) $(NVCC_OBJ)
 cuda-report:
 	$(if $(NVCC),,$(error nvcc is not on this machine: install the CUDA toolkit, or set NVCC=…))
-	@for arch in $(CUDA_ARCHS); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
+	@for arch in $(if $(filter file,$(origin CUDA_ARCHS)),75 80 86 89 90 100 120,$(CUDA_ARCHS)); do cuda/report.sh $(NVCC) $$arch $(CUDA_SRC) || exit 1; echo; done
 
 # Kernels alone under the thread sanitizer: it would take OpenMP's barriers for races, so that what runs on the CPU comes
 # from the plain build.
@@ -224,7 +226,7 @@ help:
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
 	@echo "  make bench         time kernels and training steps, against PyTorch if PYTHON=… has it (BENCH_FLAGS=--quick)"
 	@echo "                     DEVICE=cuda: the GPU, every kernel checked against the CPU first; DEVICE=simt: in miniature"
-	@echo "  make cuda          compile every CUDA kernel by nvcc (CUDA_ARCHS=\"75 120\": for these alone); no GPU is needed"
+	@echo "  make cuda          compile every CUDA kernel by nvcc, for the GPU that is there or CUDA_ARCHS=\"75 120\""
 	@echo "  make cuda-report   registers, shared memory, spills and occupancy of every kernel"
 	@echo "  make lessons       kernels from naive to ours: what each version asks of memory, counted (docs/simt.md)"
 	@echo "  make simt-test     the interpreter that runs CUDA kernels on the CPU, tested (docs/simt.md)"

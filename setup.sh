@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The one place that installs what Lemniscate needs. Silent when all is there, which programs that use it must show by
 # compiling and linking, with the compiler and the flags that the build has. Else, on Debian and its family, it installs
-# through apt (with sudo when not root), saying what and why; elsewhere, or offline, it prints the list.
+# through apt (with sudo when not root, and asking first where someone is there to ask), saying what and why; elsewhere,
+# or offline, it prints the list.
 #
 #   ./setup.sh           compilers' libraries, for building and testing
 #   ./setup.sh format    clang-format 14 too, for `make format-check` (CI)
@@ -23,10 +24,19 @@ builds() {
 }
 compiler() {
   builds "${cxx[@]}" -- <<<'#include <omp.h>
-    #if !__has_builtin(__builtin_shufflevector)
-    #error a newer compiler is needed
+    #if defined(__clang__) ? __clang_major__ < 14 : __GNUC__ < 12
+    #error too old
     #endif
     int main() { return omp_get_max_threads() < 1; }'
+}
+# refuse_old: ends, with its name and version, if the compiler is there and too old
+refuse_old() {
+  case "$why" in *"too old"*) ;; *) return ;; esac
+  local name version
+  read -r name version < <(printf '#ifdef __clang__\nclang __clang_major__.__clang_minor__\n#else\ng++ __GNUC__.__GNUC_MINOR__\n#endif\n' |
+    "${cxx[@]}" -E -P -x c++ - | tail -n 1 | tr -d ' ' | sed 's/^\(g++\|clang\)/\1 /')
+  echo "${CXX:-g++} is $name $version, which is too old: C++20 needs g++ 12 or clang 14. Name a newer one, as CXX=g++-12"
+  exit 1
 }
 blas() {
   builds "${cxx[@]}" -- "${blas_libs[@]}" <<<'#include <cblas.h>
@@ -70,6 +80,7 @@ examine() {
   for entry in "${packages[@]}"; do
     IFS='|' read -r package reason probe <<<"$entry"
     $probe && continue
+    [ "$probe" = compiler ] && refuse_old
     # shellcheck disable=SC2206  # an entry may name several
     missing+=($package)
     echo "missing: $package ($reason)"
@@ -98,6 +109,10 @@ sudo=""
 if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null 2>&1 || by_hand "Installing needs root, and there is no sudo."
   sudo="sudo"
+fi
+if [ -n "$sudo" ] && [ -t 0 ] && [ -t 1 ]; then  # who is there is asked first
+  read -r -p "Install ${missing[*]} with sudo apt-get? [Y/n] " answer
+  case "$answer" in "" | [yY]*) ;; *) by_hand "Nothing was installed." ;; esac
 fi
 export DEBIAN_FRONTEND=noninteractive
 echo "installing through apt: ${missing[*]}"

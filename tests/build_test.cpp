@@ -86,6 +86,42 @@ TEST_CASE("setup finds libraries by building with the flags that it is given", "
   CHECK_THAT(setup("CXX=no_compiler").output, Contains("missing: g++"));
 }
 
+TEST_CASE("setup refuses a compiler that is too old by name", "[build]") {
+  const WithoutApt machine;
+  const auto setup = [&](const std::string& compiler) {
+    return run(".", machine.path(), "make --no-print-directory setup CXX='" + compiler + "'");
+  };
+  const Result old = setup("g++ -U__GNUC__ -D__GNUC__=11 -U__GNUC_MINOR__ -D__GNUC_MINOR__=4");
+  CHECK(old.code != 0);
+  CHECK_THAT(old.output, Contains("is g++ 11.4, which is too old") && Contains("CXX=g++-12"));
+  CHECK_THAT(old.output, !Contains("missing"));
+}
+
+TEST_CASE("setup asks before it uses sudo, where someone is there to ask", "[build]") {
+  if (std::system("script -qec true /dev/null >/dev/null 2>&1") != 0) return;  // what makes a terminal
+  const WithoutApt machine;
+  const ScratchFolder stranger;  // someone who is not root, and a sudo that only says that it was used
+  const auto program = [&](const char* name, const std::string& text) {
+    std::error_code none;
+    fs::remove(machine.path() + "/" + name, none);
+    write_whole(machine.path() + "/" + name, "#!/bin/sh\n" + text + "\n");
+    fs::permissions(machine.path() + "/" + name, fs::perms::owner_all);
+  };
+  program("id", "echo 1000");
+  program("apt-get", "exit 1");
+  program("dpkg", "exit 1");  // nothing is installed
+  program("sudo", "echo used \"$@\" >>'" + (stranger / "sudo") + "'; exit 1");
+  const std::string setup = "make --no-print-directory setup BLAS_LIBS=-lnot_there CXX=g++";
+  const auto answer = [&](const std::string& text) {
+    fs::remove(stranger / "sudo");
+    return run(".", machine.path(), "sh -c \"echo " + text + " | script -qec '" + setup + "' /dev/null\"");
+  };
+  CHECK_THAT(answer("n").output, Contains("with sudo apt-get? [Y/n]") && Contains("Nothing was installed"));
+  CHECK_FALSE(fs::exists(stranger / "sudo"));
+  answer("y");
+  CHECK(fs::exists(stranger / "sudo"));
+}
+
 TEST_CASE("what was built with other settings is built again", "[build]") {
   ScratchFolder tree;  // the least that the Makefile can build
   for (const char* folder : {"tensor", "tasks/count", "cuda/absent", "cuda/simt"})
