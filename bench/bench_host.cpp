@@ -8,7 +8,8 @@ namespace lem {
 
 HostTiming time_host(Device device) {
   SortOptions o = bench_options("demo", "infinity", device);
-  o.width = 8, o.heads = 2, o.ff = 8, o.N = 8, o.R = 8, o.stm = 16;  // so small that kernels take next to no time
+  o.transformer.width = 8, o.transformer.heads = 2, o.transformer.ff = 8, o.memory.N = 8, o.memory.R = 8,
+  o.transformer.stm = 16;  // so small that kernels take next to no time
   const SortModel net(o);
   const NoGrad no_grad;
   Random random{1, 0};

@@ -232,27 +232,31 @@ Limits measure_limits(Device device) {
 
 SortOptions bench_options(const std::string& preset, const std::string& model, Device device) {
   SortOptions o = preset_options(preset == "tiny" ? "demo" : preset, model);
-  o.preset = preset, o.device = name(device);
+  o.preset = preset, o.run.device = name(device);
   if (preset == "tiny") {
-    o.symbols = 5, o.length = 41, o.width = 16, o.heads = 2, o.ff = 20, o.segment = 16, o.stm = 12;
-    o.N = 10, o.R = 24, o.bins = 16, o.dropout = .1, o.batch = 2;
+    o.symbols = 5, o.length = 41, o.transformer.width = 16, o.transformer.heads = 2, o.transformer.ff = 20,
+    o.segment = 16, o.transformer.stm = 12;
+    o.memory.N = 10, o.memory.R = 24, o.memory.bins = 16, o.transformer.dropout = .1, o.training.batch = 2;
   }
   return o;
 }
 
 std::vector<KernelTiming> time_kernels(const SortOptions& o, const std::string& filter, int repeats) {
-  const Sizes z{o.batch,           o.segment, o.width, o.ff,          o.heads,
-                o.width / o.heads, o.N,       o.R,     o.symbols + 2, o.batch * o.segment};
-  const Basis basis = make_basis(BasisKind::gaussian, o.N, o.widths);
-  Suite s{parse_device(o.device.c_str()), filter, repeats};
+  const Sizes z{o.training.batch,    o.segment,
+                o.transformer.width, o.transformer.ff,
+                o.transformer.heads, o.transformer.width / o.transformer.heads,
+                o.memory.N,          o.memory.R,
+                o.symbols + 2,       o.training.batch * o.segment};
+  const Basis basis = make_basis(BasisKind::gaussian, o.memory.N, o.memory.widths);
+  Suite s{parse_device(o.run.device.c_str()), filter, repeats};
   const auto upload = [&](const std::vector<double>& x) {
     return Tensor::from(std::vector<real>(x.begin(), x.end()), {int64_t(x.size())}, s.device);
   };
   products(s, z);
   attention(s, z, o.segment);
-  attention(s, z, o.segment + o.stm);
+  attention(s, z, o.segment + o.transformer.stm);
   memory(s, z, {BasisKind::gaussian, upload(basis.a), upload(basis.b)});
-  rows(s, z, real(o.dropout));
+  rows(s, z, real(o.transformer.dropout));
   optimiser(s, o);
   return s.timings;
 }

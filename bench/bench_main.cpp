@@ -72,7 +72,7 @@ ordered_json run_step(const SortOptions& o, int steps, const std::string& python
   ordered_json step = time_step(o, steps, limits, [&] {
     for (size_t i = 0; twins && i < std::size(kTwins); ++i) {
       const Twin& t = kTwins[i];
-      if (o.device != "cpu" && t.cpu_only) continue;
+      if (o.run.device != "cpu" && t.cpu_only) continue;
       try {
         timed[i] =
             time_twin(python + " bench/reference/bench.py", o, steps, t.flags, fmt::format("PyTorch, {}", t.about));

@@ -44,7 +44,7 @@ int64_t peak_resident_mib() {
   return 0;
 }
 
-int64_t tokens_in_step(const SortOptions& o) { return o.batch * (o.length + 1 + o.symbols); }
+int64_t tokens_in_step(const SortOptions& o) { return o.training.batch * (o.length + 1 + o.symbols); }
 
 /// Runs a command and hands on each line that it prints and that holds something; its exit status, as a shell has it.
 int run_lines(const std::string& command, const std::function<void(const std::string&)>& visit) {
@@ -65,17 +65,18 @@ int run_lines(const std::string& command, const std::function<void(const std::st
 
 nlohmann::ordered_json time_step(const SortOptions& o, int steps, const Limits& limits,
                                  const std::function<void()>& between) {
-  const Device device = parse_device(o.device.c_str());
+  const Device device = parse_device(o.run.device.c_str());
   pool_trim(device);
   reset_peak_resident();
   SortModel net(o);
-  Adam adam(net.parameters, adam_options(o));
+  Adam adam(net.parameters, adam_options(o.training));
   const SortingData data = sorting_data(o, Split::train);
   Random random{1, uint64_t(1) << 32};
   const auto step = [&](int64_t i) {
     net.parameters.zero_grad();
-    read_documents(*net.model, sorting_batch(data, i * o.batch, o.batch), o.segment, {true, &random}, true);
-    adam.step(schedule(o).at(i));
+    read_documents(*net.model, sorting_batch(data, i * o.training.batch, o.training.batch), o.segment, {true, &random},
+                   true);
+    adam.step(schedule(o.training).at(i));
     backend(device).synchronize();
   };
   reset_pool_peak(device);
@@ -132,17 +133,18 @@ nlohmann::json time_twin(const std::string& program, const SortOptions& o, int s
   progress.draw();
   nlohmann::json result;
   std::string last;  // of what it says otherwise: if it fails, why
-  const int status = run_lines(fmt::format("{} --preset {} --model {} --device {} --threads {} --steps {} {} 2>&1",
-                                           program, o.preset, o.model, o.device, omp_get_max_threads(), steps, flags),
-                               [&](const std::string& line) {
-                                 int step = 0;
-                                 if (std::sscanf(line.c_str(), "step %d of", &step) == 1)
-                                   progress.update(step, tokens_in_step(o));
-                                 else if (line.starts_with('{'))
-                                   result = nlohmann::json::parse(line, nullptr, false);
-                                 else
-                                   last = line;
-                               });
+  const int status =
+      run_lines(fmt::format("{} --preset {} --model {} --device {} --threads {} --steps {} {} 2>&1", program, o.preset,
+                            o.model, o.run.device, omp_get_max_threads(), steps, flags),
+                [&](const std::string& line) {
+                  int step = 0;
+                  if (std::sscanf(line.c_str(), "step %d of", &step) == 1)
+                    progress.update(step, tokens_in_step(o));
+                  else if (line.starts_with('{'))
+                    result = nlohmann::json::parse(line, nullptr, false);
+                  else
+                    last = line;
+                });
   progress.erase();
   if (status == 0 && result.is_object() && result.contains("seconds")) return result;
   fail("{}: not measured: {}", label,

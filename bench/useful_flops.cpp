@@ -53,7 +53,7 @@ struct LayerCount {
 }  // namespace
 
 double useful_flops(const SortOptions& o) {
-  const double n = double(o.length + 1 + o.symbols), T = double(o.segment), S = double(o.stm),
+  const double n = double(o.length + 1 + o.symbols), T = double(o.segment), S = double(o.transformer.stm),
                V = double(o.symbols + 2);
   const double first_target = double(o.length);  // targets stand at length … length + symbols − 1
   double total = 0, recent = 0;
@@ -64,11 +64,21 @@ double useful_flops(const SortOptions& o) {
     const double stm = std::min(recent, S), leaving = recent - stm;
     const bool filled = stored;
     stored = stored || leaving > 0;
-    for (int64_t l = 0; l < o.layers; ++l) {
-      const bool last = l == o.layers - 1;
-      LayerCount c{double(o.batch), length,       last ? outputs : length, stm,         leaving,
-                   double(o.width), double(o.ff), double(o.heads),         double(o.N), o.model == "infinity",
-                   stored,          filled,       last ? last_read : true};
+    for (int64_t l = 0; l < o.transformer.layers; ++l) {
+      const bool last = l == o.transformer.layers - 1;
+      LayerCount c{double(o.training.batch),
+                   length,
+                   last ? outputs : length,
+                   stm,
+                   leaving,
+                   double(o.transformer.width),
+                   double(o.transformer.ff),
+                   double(o.transformer.heads),
+                   double(o.memory.N),
+                   o.model == "infinity",
+                   stored,
+                   filled,
+                   last ? last_read : true};
       if (c.infinity && leaving > 0) c.memory_update();
       if (c.Tq > 0) {
         c.attention();

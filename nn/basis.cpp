@@ -96,14 +96,6 @@ const char* name(BasisKind kind) {
   return "?";
 }
 
-BasisKind parse_basis(const std::string& text) {
-  for (BasisKind kind :
-       {BasisKind::gaussian, BasisKind::power, BasisKind::sine, BasisKind::cosine, BasisKind::rectangle})
-    if (text == name(kind)) return kind;
-  fail("[basis] unknown basis: got \"{}\", expected gaussian, power, sine, cosine or rectangle; choose one of these",
-       text);
-}
-
 const char* name(DensityKind kind) {
   switch (kind) {
     case DensityKind::gaussian:
@@ -114,13 +106,6 @@ const char* name(DensityKind kind) {
       return "parabola";
   }
   return "?";
-}
-
-DensityKind parse_density(const std::string& text) {
-  for (DensityKind kind : {DensityKind::gaussian, DensityKind::truncated_gaussian, DensityKind::parabola})
-    if (text == name(kind)) return kind;
-  fail("[basis] unknown density: got \"{}\", expected gaussian, truncated_gaussian or parabola; choose one of these",
-       text);
 }
 
 }  // namespace lem

@@ -32,10 +32,6 @@ struct Basis {
 Basis make_basis(BasisKind kind, int64_t N, const std::vector<double>& widths = {});
 
 const char* name(BasisKind kind);
-/// "gaussian" | "power" | "sine" | "cosine" | "rectangle"; an Error that lists them otherwise.
-BasisKind parse_basis(const std::string& name);
 const char* name(DensityKind kind);
-/// "gaussian" | "truncated_gaussian" | "parabola"; an Error that lists them otherwise.
-DensityKind parse_density(const std::string& name);
 
 }  // namespace lem

@@ -21,22 +21,63 @@ bool none(const std::vector<int64_t>& counts) {
   return std::none_of(counts.begin(), counts.end(), [](int64_t n) { return n > 0; });
 }
 
-void check_options(const MemoryOptions& o, int64_t width, int64_t heads) {
-  check(width % heads == 0, "[memory] width {} is not a multiple of {} heads", width, heads);
-  check(o.tau > 0 && o.tau < 1, "[memory] tau must lie between 0 and 1: got {}", o.tau);
-  check(o.R > 0 && o.lambda >= 0 && o.sigma2_min > 0 && o.sigma0 > 0 && o.bins > 0 && o.grid > 1 && o.grad_updates >= 1,
-        "[memory] R, sigma2_min, sigma0, bins and grad_updates must be positive, the grid have two points, lambda not "
-        "be negative");
-  const bool gibbs = o.density == MemoryDensity::gibbs;
-  check(!(gibbs && o.sticky),
-        "[memory] sticky memories need densities with a mean and a variance: use gaussian, not gibbs");
-  check(!(gibbs && o.parameters == MemoryParameters::moments),
-        "[memory] a gibbs density has no parameters to take as moments: use affine");
-  check(o.parameters != MemoryParameters::moments || o.basis == BasisKind::gaussian,
-        "[memory] moments are those of Gaussians: use the gaussian basis or affine parameters");
+}  // namespace
+
+OptionTable option_table(MemoryOptions& o) {
+  const char* group = "Continuous memory (infinity)";
+  return {
+      {"basis", group, Scope::weights, by_name(&o.basis), "basis functions",
+       one_of({"gaussian", "power", "sine", "cosine", "rectangle"})},
+      {"widths", group, Scope::weights, &o.widths, "widths of the Gaussians", at_least(1e-6)},
+      {"N", group, Scope::weights, &o.N, "basis functions: a multiple of the number of widths", between(1, 1 << 20)},
+      {"R", group, Scope::function, &o.R, "points at which the old signal is read", between(1, 1 << 20)},
+      {"tau", group, Scope::function, &o.tau, "share of [0, 1] that the old signal keeps",
+       between(0, 1, Ends::open, Ends::open)},
+      {"lambda", group, Scope::function, &o.lambda, "ridge penalty", above(0)},
+      {"padding", group, Scope::function, &o.padding, "fit zeros beside [0, 1] too", anything()},
+      {"gate", group, Scope::weights, &o.gate, "smooth what enters the memory", anything()},
+      {"density", group, Scope::function, by_name(&o.density), "attention's density",
+       one_of({"gaussian", "truncated-gaussian", "parabola", "gibbs"})},
+      {"parameters", group, Scope::weights, by_name(&o.parameters), "how its mean and variance come from the scores",
+       one_of({"affine", "affine-per-head", "moments"})},
+      {"grid", group, Scope::function, &o.grid, "points of the trapezoid rule (gibbs)", between(2, 1 << 20)},
+      {"sigma2-min", group, Scope::function, &o.sigma2_min, "least variance", above(0)},
+      {"lambda-kl", group, Scope::training, &o.lambda_kl, "weight of the regulariser", at_least(0)},
+      {"sigma0", group, Scope::training, &o.sigma0, "the regulariser's standard deviation", at_least(1e-6)},
+      {"mu0", group, Scope::training, &o.mu0, "the regulariser's mean", between(0, 1)},
+      {"sticky", group, Scope::function, &o.sticky, "read the old signal more densely where attention went",
+       anything()},
+      {"sticky-draw", group, Scope::function, by_name(&o.draw), "how sticky points are drawn",
+       one_of({"stratified", "multinomial"})},
+      {"sticky-place", group, Scope::function, by_name(&o.place), "where in its bin a sticky point lies",
+       one_of({"left", "centre", "uniform"})},
+      {"bins", group, Scope::function, &o.bins, "bins K of the sticky histogram", between(2, 1 << 20)},
+      {"grad-updates", group, Scope::training, &o.grad_updates, "gradient flows back through this many last updates",
+       between(1, 1 << 20)},
+      {"learned-gate", group, Scope::weights, &o.learned_gate, "weigh the memory's output by a learned gate",
+       anything()},
+  };
 }
 
-}  // namespace
+void check_options(const MemoryOptions& options) {
+  MemoryOptions o = options;
+  check_allowed(option_table(o));
+  const int64_t widths = int64_t(o.widths.size());
+  check(o.basis != BasisKind::gaussian || o.N % widths == 0,
+        "[options] N must be a multiple of the number of widths, each width having its own row of centres: got N = {} "
+        "and {} widths; try N = {}",
+        o.N, widths, (o.N / widths + 1) * widths);
+  check(o.parameters != MemoryParameters::moments || o.basis == BasisKind::gaussian,
+        "[options] parameters moments: got basis {}, expected gaussian: only its functions have centres and widths",
+        name(o.basis));
+  const bool gibbs = o.density == MemoryDensity::gibbs;
+  check(!gibbs || o.parameters != MemoryParameters::moments,
+        "[options] parameters moments: got density gibbs, which has no mean and variance; choose affine");
+  check(
+      !gibbs || !o.sticky,
+      "[options] sticky: got density gibbs, which has no mean and variance to say where attention went; choose another "
+      "density or --no-sticky");
+}
 
 std::string advice(const MemoryOptions& o) {
   std::string text;
@@ -115,7 +156,8 @@ void MemoryState::check(const StateCheck& check, const std::string& name, const 
 ContinuousMemory::ContinuousMemory(Parameters& p, const std::string& name, int64_t width, int64_t heads,
                                    const MemoryOptions& options, double init_std)
     : options_(options), width_(width), heads_(heads), device_(p.device()) {
-  check_options(options, width, heads);
+  check_options(options);
+  check(width % heads == 0, "[memory] width {} is not a multiple of {} heads", width, heads);
   basis_ = make_basis(options.basis, options.N,
                       options.basis == BasisKind::gaussian ? options.widths : std::vector<double>{});
   operators_ =
@@ -327,7 +369,7 @@ Variable ContinuousMemory::kl(const Variable& p, const std::vector<int64_t>& cou
     steps.push_back(int32_t(n)), queries += n;
   }
   const bool whole = std::all_of(steps.begin(), steps.end(), [T](int32_t n) { return n == T; });
-  const Variable rows = kl_to_prior(p, real(options_.sigma0), real(options_.mu0),
+  const Variable rows = kl_to_prior(p, real(options_.sigma0), real(options_.mu0.value_or(std::nan(""))),
                                     whole ? Tokens() : Tokens::from(steps, {B}, device_));  // (B)
   return weighted_sum(rows, full({B}, real(1 / double(std::max<int64_t>(queries, 1) * heads_)), device_));
 }

@@ -7,13 +7,14 @@
 #pragma once
 
 #include <deque>
-#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "nn/basis.h"
 #include "nn/layers.h"
+#include "nn/options.h"
 #include "nn/ridge_operators.h"
 #include "nn/state.h"
 
@@ -38,13 +39,17 @@ struct MemoryOptions {
   bool sticky = false;
   StickyDraw draw = StickyDraw::stratified;
   StickyPlace place = StickyPlace::left;
-  int64_t bins = 128;                                     // K
-  int64_t grad_updates = 1;                               // gradient flows through the gate of this many last updates
-  bool learned_gate = false;                              // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
-  double lambda_kl = 1e-6;                                // weight of the KL regulariser
-  double sigma0 = .05;                                    // its prior
-  double mu0 = std::numeric_limits<double>::quiet_NaN();  // none
+  int64_t bins = 128;              // K
+  int64_t grad_updates = 1;        // gradient flows through the gate of this many last updates
+  bool learned_gate = false;       // z + sigmoid(q W + b) ⊙ Z_LTM instead of z + Z_LTM
+  double lambda_kl = 1e-6;         // weight of the KL regulariser
+  double sigma0 = .05;             // its prior
+  std::optional<double> mu0 = {};  // its mean; none: μ is free
 };
+OptionTable option_table(MemoryOptions& options);
+/// Errors: N not a multiple of the widths, τ outside (0, 1), sticky memories or moments with a density that has no
+/// (μ, σ²), ….
+void check_options(const MemoryOptions& options);
 
 /// What these options cost that their user may not expect, in words; empty if nothing.
 std::string advice(const MemoryOptions& options);

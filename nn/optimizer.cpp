@@ -40,14 +40,6 @@ void Adam::step(double lr) {
   update(parameters_.decayed(), g.numel());
 }
 
-ScheduleKind parse_schedule(const std::string& name) {
-  if (name == "constant") return ScheduleKind::constant;
-  if (name == "linear") return ScheduleKind::linear;
-  if (name == "cosine") return ScheduleKind::cosine;
-  if (name == "inverse-sqrt") return ScheduleKind::inverse_sqrt;
-  fail("[schedule] unknown schedule: got \"{}\", expected constant, linear, cosine or inverse-sqrt", name);
-}
-
 // After the warm-up, with x the share of the remaining steps that is done:
 //   linear 1 − x,  cosine ½ (1 + cos πx),  inverse square root √(w / step) with w = max(warmup, 1)
 double Schedule::at(int64_t step) const {

@@ -36,7 +36,6 @@ class Adam {
 };
 
 enum class ScheduleKind { constant, linear, cosine, inverse_sqrt };
-ScheduleKind parse_schedule(const std::string& name);
 
 /// The learning rate at step 0, 1, …, steps − 1: `warmup` steps of linear rise, then the course.
 struct Schedule {

@@ -4,15 +4,37 @@
 
 namespace lem {
 
-void check_options(const TransformerOptions& o) {
-  check(o.vocab > 0 && o.layers > 0 && o.width > 0 && o.heads > 0 && o.ff > 0 && o.stm >= 0,
-        "[model] vocabulary, layers, width, heads and ff must be positive, stm not negative");
-  check(o.width % o.heads == 0, "[model] width {} is not a multiple of {} heads: use e.g. width {}", o.width, o.heads,
-        (o.width / o.heads + 1) * o.heads);
-  check(o.width % 2 == 0, "[model] the sinusoids of the positions need an even width: got {}", o.width);
-  check(o.dropout >= 0 && o.dropout < 1 && o.attention_dropout >= 0 && o.attention_dropout < 1,
-        "[model] dropout rates must lie in [0, 1): got {} and {}", o.dropout, o.attention_dropout);
-  check(!o.same_length || o.stm > 0, "[model] same_length lets each query see stm keys, so stm must be positive");
+OptionTable option_table(TransformerOptions& o) {
+  const char* group = "Transformer";
+  return {
+      {"layers", group, Scope::weights, &o.layers, "layers", between(1, 1000)},
+      {"width", group, Scope::weights, &o.width, "width C of the model: heads times an integer, even",
+       between(2, 1 << 20)},
+      {"heads", group, Scope::weights, &o.heads, "attention heads H", between(1, 1 << 16)},
+      {"ff", group, Scope::weights, &o.ff, "width F of the feed-forward layers", between(1, 1 << 24)},
+      {"stm", group, Scope::function, &o.stm, "tokens S of the short-term memory; 0: none", between(0, 1 << 24)},
+      {"clamp-len", group, Scope::function, &o.clamp_len, "distances above it count as it; 0: no clamp", at_least(0)},
+      {"same-length", group, Scope::function, &o.same_length, "every query sees exactly S keys", anything()},
+      {"pre-norm", group, Scope::weights, &o.pre_norm, "normalise before each sublayer, not after", anything()},
+      {"untie-uw", group, Scope::weights, &o.untie_uw, "u and w of their own in each layer", anything()},
+      {"tie-embedding", group, Scope::weights, &o.tie_embedding, "logits from the embedding's table", anything()},
+      {"dropout", group, Scope::training, &o.dropout, "dropout rate", between(0, 1, Ends::closed, Ends::open)},
+      {"attention-dropout", group, Scope::training, &o.attention_dropout, "dropout rate of attention's probabilities",
+       between(0, 1, Ends::closed, Ends::open)},
+      {"init-std", group, Scope::weights, &o.init_std, "weights start from N(0, this²)", above(0)},
+  };
+}
+
+void check_options(const TransformerOptions& options) {
+  TransformerOptions o = options;
+  check_allowed(option_table(o));
+  check(o.vocab > 0, "[options] the vocabulary must not be empty: got {} words", o.vocab);
+  check(o.width % o.heads == 0,
+        "[options] width must be heads times an integer: got width {} and {} heads; try width {}", o.width, o.heads,
+        std::max<int64_t>(o.width / o.heads, 1) * o.heads);
+  check(o.width % 2 == 0, "[options] width must be even, half sines and half cosines of the distance: got {}", o.width);
+  check(!o.same_length || o.stm > 0,
+        "[options] same-length: every query sees S keys, but stm is 0; give --stm or --no-same-length");
 }
 
 Variable Residual::add(const Variable& x, const Variable& z, const Variable& bias, Dropout dropout) const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "nn/layers.h"
+#include "nn/options.h"
 #include "nn/short_term_memory.h"
 
 namespace lem {
@@ -20,6 +21,8 @@ struct TransformerOptions {
   bool tie_embedding = true;  // logits from the embedding's table
   double init_std = .02;
 };
+/// All but the vocabulary, which a task's data decide.
+OptionTable option_table(TransformerOptions& options);
 /// Errors: width not heads · D, odd width, ….
 void check_options(const TransformerOptions& options);
 

@@ -52,13 +52,3 @@ TEST_CASE("what makes no basis says so", "[basis]") {
   CHECK_THROWS_WITH(make_basis(BasisKind::sine, 0), Contains("N = 0"));
   CHECK_THROWS_WITH(make_basis(BasisKind::sine, 4, {.1}), Contains("only Gaussians have widths"));
 }
-
-TEST_CASE("names of bases and densities", "[basis]") {
-  for (BasisKind kind :
-       {BasisKind::gaussian, BasisKind::power, BasisKind::sine, BasisKind::cosine, BasisKind::rectangle})
-    CHECK(parse_basis(name(kind)) == kind);
-  for (DensityKind kind : {DensityKind::gaussian, DensityKind::truncated_gaussian, DensityKind::parabola})
-    CHECK(parse_density(name(kind)) == kind);
-  CHECK_THROWS_WITH(parse_basis("guassian"), Contains("\"guassian\"") && Contains("rectangle"));
-  CHECK_THROWS_WITH(parse_density("normal"), Contains("\"normal\"") && Contains("parabola"));
-}

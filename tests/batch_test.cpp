@@ -13,9 +13,11 @@ namespace {
 /// Small, with sticky draws of every kind of randomness, and weights large enough for points to matter.
 SortOptions small() {
   SortOptions o = preset_options("demo", "infinity");
-  o.symbols = 5, o.length = 90, o.width = 16, o.heads = 2, o.ff = 24, o.segment = 8, o.stm = 8;
-  o.N = 16, o.R = 16, o.widths = {.05, .1}, o.sticky = true, o.sticky_draw = "multinomial", o.sticky_place = "uniform";
-  o.dropout = 0, o.init_std = .3;
+  o.symbols = 5, o.length = 90, o.transformer.width = 16, o.transformer.heads = 2, o.transformer.ff = 24, o.segment = 8,
+  o.transformer.stm = 8;
+  o.memory.N = 16, o.memory.R = 16, o.memory.widths = {.05, .1}, o.memory.sticky = true,
+  o.memory.draw = StickyDraw::multinomial, o.memory.place = StickyPlace::uniform;
+  o.transformer.dropout = 0, o.transformer.init_std = .3;
   return o;
 }
 
@@ -25,23 +27,24 @@ TEST_CASE("a test's figures do not depend on its batch", "[model][sticky]") {
   SortOptions o = small();
   SortModel net(o);
   const SortingData data = sorting_data(o, Split::test);
-  o.batch = 1;
+  o.training.batch = 1;
   const SortScore one = evaluate(*net.model, o, data, 32, "test");
   for (int64_t batch : {7, 16, 32}) {
     INFO("batch " << batch);
-    o.batch = batch;
+    o.training.batch = batch;
     const SortScore score = evaluate(*net.model, o, data, 32, "test");
     CHECK(score.accuracy == one.accuracy);
     CHECK(score.loss == Approx(one.loss).epsilon(kDouble ? 1e-12 : 1e-6));
   }
   // That the draws matter at all: another seed's.
-  o.seed += 1;
+  o.training.seed += 1;
   CHECK(std::abs(evaluate(*net.model, o, data, 32, "test").loss - one.loss) > 1e-3);
 }
 
 TEST_CASE("a training step draws the same however its batch is shared out", "[model][sticky]") {
   SortOptions o = small();
-  o.symbols = 6, o.dropout = .2, o.attention_dropout = .1;  // rows of no multiple of 4 draws, too
+  o.symbols = 6, o.transformer.dropout = .2,
+  o.transformer.attention_dropout = .1;  // rows of no multiple of 4 draws, too
   SortModel net(o);
   const SortingData data = sorting_data(o, Split::train);
   // Σ of the losses of samples 8 … 15, read `count` at a time.
@@ -66,11 +69,11 @@ TEST_CASE("what draws says so where there is nothing to draw from", "[model][sti
   CHECK_THAT(error_of([&] { read_documents(*net.model, batch, o.segment, {}, false); }),
              Catch::StartsWith("[memory] sticky memories draw") && Catch::Contains("got random numbers for 0 rows") &&
                  Catch::Contains("Pass::random"));
-  o.dropout = .1;
+  o.transformer.dropout = .1;
   const SortModel dropping(o);
   CHECK_THAT(error_of([&] { read_documents(*dropping.model, batch, o.segment, {.training = true}, false); }),
              Catch::StartsWith("[dropout]") && Catch::Contains("set Pass::random"));
-  o.sticky = false, o.dropout = 0;  // and nothing that does not draw asks for it
+  o.memory.sticky = false, o.transformer.dropout = 0;  // and nothing that does not draw asks for it
   const SortModel plain(o);
   CHECK(error_of([&] { read_documents(*plain.model, batch, o.segment, {.training = true}, false); }) == "(no error)");
   const std::unique_ptr<State> state = net.model->new_state(2);

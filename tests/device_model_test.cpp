@@ -19,27 +19,29 @@ struct Trace {
 /// Small, but with all that draws: dropout at every place and sticky samples; several segments, the last one short.
 SortOptions small(const std::string& model) {
   SortOptions o = preset_options("demo", model);
-  o.symbols = 5, o.length = 41, o.width = 12, o.heads = 2, o.ff = 20, o.segment = 16, o.stm = 12;
-  o.N = 10, o.R = 24, o.bins = 16, o.sticky = model == "infinity", o.dropout = .2, o.attention_dropout = .1;
-  o.lambda_kl = 1e-3, o.batch = 3, o.init_std = .1;
+  o.symbols = 5, o.length = 41, o.transformer.width = 12, o.transformer.heads = 2, o.transformer.ff = 20,
+  o.segment = 16, o.transformer.stm = 12;
+  o.memory.N = 10, o.memory.R = 24, o.memory.bins = 16, o.memory.sticky = model == "infinity",
+  o.transformer.dropout = .2, o.transformer.attention_dropout = .1;
+  o.memory.lambda_kl = 1e-3, o.training.batch = 3, o.transformer.init_std = .1;
   return o;
 }
 
 Trace train(SortOptions o, Device device) {
-  o.device = name(device);
-  backend(device).allow_tf32(o.allow_tf32);
+  o.run.device = name(device);
+  backend(device).allow_tf32(o.run.allow_tf32);
   SortModel net(o);
-  Adam adam(net.parameters, adam_options(o));
+  Adam adam(net.parameters, adam_options(o.training));
   const SortingData data = sorting_data(o, Split::train);
   Random random{7, uint64_t(1) << 32};
   Trace trace;
   for (int64_t step = 0; step < kSteps; ++step) {
     net.parameters.zero_grad();
-    const BatchResult result =
-        read_documents(*net.model, sorting_batch(data, step * o.batch, o.batch), o.segment, {true, &random}, true);
+    const BatchResult result = read_documents(
+        *net.model, sorting_batch(data, step * o.training.batch, o.training.batch), o.segment, {true, &random}, true);
     trace.losses.push_back(result.loss());
     trace.grads.push_back(net.parameters.grads().to_vector());
-    adam.step(schedule(o).at(step));
+    adam.step(schedule(o.training).at(step));
     trace.weights.push_back(net.parameters.values().to_vector());
   }
   return trace;
@@ -77,7 +79,7 @@ TEST_CASE("where there is no TF32, allowing it changes nothing", "[device]") {
     INFO(name(device));
     SortOptions o = small("transformer-xl");
     const Trace expected = train(o, device);
-    o.allow_tf32 = true;
+    o.run.allow_tf32 = true;
     const Trace got = train(o, device);
     backend(device).allow_tf32(false);
     CHECK(got.losses == expected.losses);

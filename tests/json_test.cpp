@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/checkpoint.h"
+#include "nn/options.h"
 #include "tasks/common/metrics.h"
-#include "tasks/common/options.h"
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
 #include "tests/scratch.h"

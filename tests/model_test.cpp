@@ -401,8 +401,8 @@ TEST_CASE("impossible models are refused", "[model]") {
     set(t, m);
     return error_of([&] { Net(t, &m); });
   };
-  CHECK_THAT(error([](auto& t, auto&) { t.width = 9; }), Catch::Contains("width 9 is not a multiple of 2 heads"));
-  CHECK_THAT(error([](auto& t, auto&) { t.width = 3, t.heads = 1; }), Catch::Contains("even width"));
+  CHECK_THAT(error([](auto& t, auto&) { t.width = 9; }), Catch::Contains("got width 9 and 2 heads"));
+  CHECK_THAT(error([](auto& t, auto&) { t.width = 3, t.heads = 1; }), Catch::Contains("width must be even"));
   CHECK_THAT(error([](auto&, auto& m) { m.N = 7; }), Catch::Contains("7"));
   CHECK_THAT(error([](auto&, auto& m) { m.tau = 1; }), Catch::Contains("tau"));
   CHECK_THAT(error([](auto&, auto& m) { m.sticky = true, m.density = MemoryDensity::gibbs; }),

@@ -1,4 +1,4 @@
-#include "tasks/common/options.h"
+#include "tasks/common/option_flags.h"
 
 #include <CLI/CLI.hpp>
 #include <fstream>

@@ -1,7 +1,6 @@
 #include "tasks/sort/options.h"
 
 #include <CLI/CLI.hpp>
-#include <array>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -48,18 +47,18 @@ TEST_CASE("the defaults are the demo, and every preset is possible for both mode
       CHECK_NOTHROW(validate(options));
       CHECK(options.model == model);
       CHECK(options.preset == preset);
-      CHECK(options.out == "runs/" + preset + "/" + model);
+      CHECK(options.run.out == "runs/" + preset + "/" + model);
     }
-  CHECK(preset_options("demo", "transformer-xl").stm == preset_options("demo", "infinity").stm);
-  CHECK(preset_options("paper-8000", "transformer-xl").stm == 2048);
-  CHECK(preset_options("paper-8000", "infinity").stm == 1024);
+  CHECK(preset_options("demo", "transformer-xl").transformer.stm == preset_options("demo", "infinity").transformer.stm);
+  CHECK(preset_options("paper-8000", "transformer-xl").transformer.stm == 2048);
+  CHECK(preset_options("paper-8000", "infinity").transformer.stm == 1024);
   CHECK(preset_options("paper-8000", "infinity").length == 8000);
   // One step per batch at 2e-4 · √segments; the demo's 1e-3 · √8.
   for (const auto& [preset, base] :
        {std::pair{"demo", 1e-3}, {"paper-4000", 2e-4}, {"paper-8000", 2e-4}, {"paper-16000", 2e-4}}) {
     const SortOptions o = preset_options(preset, "infinity");
     const double segments = std::ceil(double(o.length + 1 + o.symbols) / double(o.segment));
-    CHECK(std::abs(o.lr / (base * std::sqrt(segments)) - 1) <= 0.011);
+    CHECK(std::abs(o.training.lr / (base * std::sqrt(segments)) - 1) <= 0.011);
   }
   CHECK_THAT(error_of([] { preset_options("paper", "infinity"); }),
              Contains("[options] preset: got paper, expected one of demo, paper-4000, paper-8000, paper-16000"));
@@ -76,23 +75,59 @@ TEST_CASE("names in the table are unique and fit for flags and files", "[options
   }
 }
 
-TEST_CASE("every field of the settings is in the table", "[options]") {
-  // Sorted by address, each field must begin where the one before it ends, but for alignment.
-  SortOptions options;
-  std::vector<std::array<size_t, 3>> fields;  // address, size, alignment
-  for (const Option& option : option_table(options))
+namespace {
+
+struct Field {
+  size_t address, size, alignment;
+};
+
+/// Sorted by address, each field must begin where the one before it ends, but for alignment. `others`: fields that are
+/// in no table.
+template <class Settings>
+bool whole(Settings& settings, const OptionTable& table, const std::vector<Field>& others = {}) {
+  std::vector<Field> fields = others;
+  const size_t begin = reinterpret_cast<size_t>(&settings);
+  for (const Option& option : table)
     std::visit(
-        [&](auto* p) {
-          fields.push_back({reinterpret_cast<size_t>(p), sizeof(*p), alignof(decltype(*p))});
+        [&](const auto& value) {
+          Field field{};
+          if constexpr (std::is_pointer_v<std::decay_t<decltype(value)>>)
+            field = {reinterpret_cast<size_t>(value), sizeof(*value), alignof(std::decay_t<decltype(*value)>)};
+          else
+            field = {reinterpret_cast<size_t>(value.field), value.size, value.size};
+          const bool inside = std::any_of(others.begin(), others.end(), [&](const Field& o) {
+            return field.address >= o.address && field.address < o.address + o.size;
+          });
+          if (!inside) fields.push_back(field);
         },
         option.value);
-  std::sort(fields.begin(), fields.end());
-  fields.push_back({reinterpret_cast<size_t>(&options) + sizeof(options), 0, alignof(SortOptions)});
-  size_t end = reinterpret_cast<size_t>(&options);
-  for (const auto& [address, size, alignment] : fields) {
-    CHECK(address == (end + alignment - 1) / alignment * alignment);
-    end = address + size;
+  fields.push_back({begin + sizeof(settings), 0, alignof(Settings)});
+  std::sort(fields.begin(), fields.end(), [](const Field& a, const Field& b) { return a.address < b.address; });
+  size_t end = begin;
+  for (const Field& field : fields) {
+    if (field.address != (end + field.alignment - 1) / field.alignment * field.alignment) return false;
+    end = field.address + field.size;
   }
+  return true;
+}
+template <class T>
+Field field_of(const T& x) {
+  return {reinterpret_cast<size_t>(&x), sizeof x, alignof(T)};
+}
+
+}  // namespace
+
+TEST_CASE("every field of the settings is in the table", "[options]") {
+  SortOptions o;
+  CHECK(whole(o.transformer, option_table(o.transformer), {field_of(o.transformer.vocab)}));
+  CHECK(whole(o.memory, option_table(o.memory)));
+  CHECK(whole(o.training, option_table(o.training)));
+  CHECK(whole(o.run, option_table(o.run)));
+  CHECK(
+      whole(o, option_table(o), {field_of(o.transformer), field_of(o.memory), field_of(o.training), field_of(o.run)}));
+  OptionTable less = option_table(o.memory);
+  less.erase(less.begin() + 3);
+  CHECK_FALSE(whole(o.memory, less));
 }
 
 TEST_CASE("flag over file over preset", "[options]") {
@@ -102,16 +137,16 @@ TEST_CASE("flag over file over preset", "[options]") {
   SortOptions o = resolve({"--config", path, "--lr", "3e-3"});
   CHECK(o.preset == "paper-4000");  // the file's preset is the base
   CHECK(o.length == 4000);
-  CHECK(o.stm == 1024);
-  CHECK(o.heads == 10);
-  CHECK(o.lr == 3e-3);
+  CHECK(o.transformer.stm == 1024);
+  CHECK(o.transformer.heads == 10);
+  CHECK(o.training.lr == 3e-3);
   o = resolve({"--config", path, "--preset", "paper-8000", "--model", "transformer-xl"});
   CHECK(o.length == 8000);  // the flag's preset wins over the file's
-  CHECK(o.stm == 2048);
-  CHECK(o.heads == 10);
-  CHECK(o.lr == 1e-3);
+  CHECK(o.transformer.stm == 2048);
+  CHECK(o.transformer.heads == 10);
+  CHECK(o.training.lr == 1e-3);
   CHECK(resolve({}).length == 500);
-  CHECK(resolve({"--stm", "32", "--sticky", "--no-gate", "--mu0", "0.5"}).mu0 == 0.5);
+  CHECK(resolve({"--stm", "32", "--sticky", "--no-gate", "--mu0", "0.5"}).memory.mu0 == 0.5);
 }
 
 TEST_CASE("a saved configuration is read back whole", "[options]") {
@@ -122,7 +157,7 @@ TEST_CASE("a saved configuration is read back whole", "[options]") {
   save_options(folder / "config.json", before);
   SortOptions copy = before, after = resolve({"--config", folder / "config.json"});
   CHECK(to_json(option_table(copy)) == to_json(option_table(after)));
-  CHECK(after.allow_tf32);
+  CHECK(after.run.allow_tf32);
   SortOptions direct = options_from_json(read_config(folder / "config.json"), "config.json");
   CHECK(to_json(option_table(copy)) == to_json(option_table(direct)));
   CHECK_THAT(error_of([&] { save_options(folder / "none/config.json", before); }), Contains("No such file"));
@@ -155,7 +190,7 @@ TEST_CASE("impossible settings are refused", "[options]") {
   CHECK_THAT(refusal({"--same-length", "--stm", "0"}), Contains("same-length"));
   CHECK_THAT(refusal({"--out", ""}), Contains("out: got nothing"));
   SortOptions o;
-  o.tau = std::nan("");
+  o.memory.tau = std::nan("");
   CHECK_THAT(error_of([&] { validate(o); }), Contains("[options] tau: got nan, expected a number in (0, 1)"));
 }
 
@@ -164,17 +199,18 @@ TEST_CASE("on top of a checkpoint only what it leaves open may change", "[option
   const auto over = [&](const std::vector<std::string>& arguments, Scope fixed) {
     return with_flags(arguments, [&](const SortFlags& flags) { return flags.resolve_over(saved, fixed); });
   };
-  CHECK(over({"--threads", "1", "--heads", "8"}, Scope::training).threads == 1);
-  CHECK(over({}, Scope::training).steps == 50);
+  CHECK(over({"--threads", "1", "--heads", "8"}, Scope::training).run.threads == 1);
+  CHECK(over({}, Scope::training).training.steps == 50);
   const std::string message = error_of([&] { over({"--heads", "4", "--lr", "1", "--threads", "3"}, Scope::training); });
   CHECK_THAT(message, Contains("heads: 8 in the checkpoint, 4 asked for") &&
                           Contains("lr: 0.0028 in the checkpoint, 1 asked for") && !Contains("threads"));
   // What computes is left open: other hardware may go on.
   const SortOptions elsewhere = over({"--device", "cuda", "--allow-tf32"}, Scope::training);
-  CHECK((elsewhere.allow_tf32 && !saved.allow_tf32));
-  CHECK(with_flags({"--no-allow-tf32"},
-                   [&](const SortFlags& flags) { return !flags.resolve_over(elsewhere, Scope::training).allow_tf32; }));
-  CHECK(over({"--stm", "128", "--lr", "1"}, Scope::weights).stm == 128);
+  CHECK((elsewhere.run.allow_tf32 && !saved.run.allow_tf32));
+  CHECK(with_flags({"--no-allow-tf32"}, [&](const SortFlags& flags) {
+    return !flags.resolve_over(elsewhere, Scope::training).run.allow_tf32;
+  }));
+  CHECK(over({"--stm", "128", "--lr", "1"}, Scope::weights).transformer.stm == 128);
   CHECK_THAT(error_of([&] {
                over({"--preset", "paper-4000"}, Scope::weights);
              }),

@@ -1,10 +1,10 @@
-// The command line's side of tasks/common/options.h.
+#include "tasks/common/option_flags.h"
+
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tasks/common/options.h"
 #include "tensor/error.h"
 
 namespace lem {
@@ -31,7 +31,7 @@ std::string help_text(const Option& option, std::string shown_default) {
 
 std::string type_text(const Option& option) {
   if (!option.allowed.choices.empty()) return "";  // the choices stand in the help
-  constexpr const char* kNames[] = {"", "INT", "REAL", "TEXT", "LIST", "REAL"};
+  constexpr const char* kNames[] = {"", "INT", "REAL", "TEXT", "LIST", "REAL", ""};
   return kNames[option.value.index()];
 }
 

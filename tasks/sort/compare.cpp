@@ -26,7 +26,7 @@ struct Contestant {
 void plan(Contestant& c, const SortOptions& o, const std::string& root) {
   c.folder = root + "/" + c.option;
   c.options = o;
-  c.options.model = c.option, c.options.out = c.folder;
+  c.options.model = c.option, c.options.run.out = c.folder;
   validate(c.options);
   if (!std::filesystem::exists(c.folder + "/last.safetensors")) return;
   const Checkpoint checkpoint(c.folder + "/last.safetensors");
@@ -57,9 +57,10 @@ void print_table(const std::vector<Contestant>& contestants, const SortOptions& 
   for (const Contestant& c : contestants)
     fmt::print("  {:<46} {:>8.1f} % {:>7.1f} s\n", c.name, 100 * c.result.test.accuracy, c.result.seconds);
   fmt::print("  {:<46} {:>8.1f} %\n", "ceiling: counting all tokens", 100 * any.ceiling_all);
-  fmt::print("  {:<46} {:>8.1f} %\n\n",
-             fmt::format("ceiling: counting the last {} to {} tokens", o.stm, o.stm + o.segment),
-             100 * any.ceiling_visible);
+  fmt::print(
+      "  {:<46} {:>8.1f} %\n\n",
+      fmt::format("ceiling: counting the last {} to {} tokens", o.transformer.stm, o.transformer.stm + o.segment),
+      100 * any.ceiling_visible);
 }
 
 void write_summary(const std::string& path, const std::vector<Contestant>& contestants) {
@@ -106,7 +107,7 @@ int compare_sort(const SortOptions& o, const std::string& root) {
     train(c);
     if (c.result.interrupted) {
       fmt::print("stopped after step {} of {} of the {}; everything is saved. The same command goes on from there\n",
-                 c.result.step, o.steps, c.name);
+                 c.result.step, o.training.steps, c.name);
       return interrupted_code();
     }
   }

@@ -81,16 +81,16 @@ struct Train {
       o = flags.resolve_over(saved, change ? Scope::function : Scope::training,
                              change ? "a model stays as it was made: leave these out, or start anew"
                                     : "leave these out; --change-training lets settings of the training differ");
-      o.out = folder;
+      o.run.out = folder;
     }
     const TrainResult result = train_sort(o, resume.empty() ? Start::fresh : change ? Start::changed : Start::resumed);
     if (result.interrupted) {
       fmt::print("stopped after step {} of {}; everything is saved. Go on with:\n    build/sort train --resume {}\n",
-                 result.step, o.steps, shell_word(o.out));
+                 result.step, o.training.steps, shell_word(o.run.out));
       return interrupted_code();
     }
     print_score(result.test);
-    fmt::print("{:.1f} s of training; {}/ holds weights, metrics and configuration\n", result.seconds, o.out);
+    fmt::print("{:.1f} s of training; {}/ holds weights, metrics and configuration\n", result.seconds, o.run.out);
     return 0;
   }
 };
@@ -109,11 +109,11 @@ struct Eval {
     const std::string path = checkpoint_path(checkpoint);
     const Checkpoint saved(path);
     const SortOptions o = flags.resolve_over(options_from_json(saved.config, path), Scope::weights);
-    use_machine(o);
+    use_machine(o.run);
     check_memory(o, false);
     SortModel net(o);
     saved.load(net.parameters);
-    print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.test_samples, "test"));
+    print_score(evaluate(*net.model, o, sorting_data(o, Split::test), o.run.test_samples, "test"));
     print_warning(*net.model);
     return 0;
   }
@@ -136,8 +136,8 @@ struct StreamTask {
     if (!checkpoint.empty()) saved.emplace(checkpoint_path(checkpoint));
     SortOptions o =
         saved ? flags.resolve_over(options_from_json(saved->config, checkpoint), Scope::weights) : flags.resolve();
-    o.batch = 1, o.length = std::min(o.length, o.segment);  // what is streamed: one row, segment by segment
-    use_machine(o);
+    o.training.batch = 1, o.length = std::min(o.length, o.segment);  // what is streamed: one row, segment by segment
+    use_machine(o.run);
     check_memory(o, false);
     SortModel net(o);
     if (saved) saved->load(net.parameters);
@@ -161,8 +161,8 @@ struct Compare {
   int run() const {
     const SortOptions o = flags.resolve();
     // Where a run's own folder would be, both models' stand side by side.
-    const bool usual = o.out == preset_options(o.preset, o.model).out;
-    return compare_sort(o, usual ? parent_folder(o.out) : o.out);
+    const bool usual = o.run.out == preset_options(o.preset, o.model).run.out;
+    return compare_sort(o, usual ? parent_folder(o.run.out) : o.run.out);
   }
 };
 

@@ -9,53 +9,15 @@
 namespace lem {
 
 TransformerOptions transformer_options(const SortOptions& o) {
-  return {.vocab = sorting_vocabulary(int32_t(o.symbols)),
-          .layers = o.layers,
-          .width = o.width,
-          .heads = o.heads,
-          .ff = o.ff,
-          .stm = o.stm,
-          .dropout = o.dropout,
-          .attention_dropout = o.attention_dropout,
-          .clamp_len = o.clamp_len,
-          .same_length = o.same_length,
-          .pre_norm = o.pre_norm,
-          .untie_uw = o.untie_uw,
-          .tie_embedding = o.tie_embedding,
-          .init_std = o.init_std};
+  TransformerOptions transformer = o.transformer;
+  transformer.vocab = sorting_vocabulary(int32_t(o.symbols));
+  return transformer;
 }
 
-MemoryOptions memory_options(const SortOptions& o) {
-  MemoryOptions m;
-  m.basis = parse_basis(o.basis);
-  m.N = o.N, m.widths = o.widths, m.R = o.R, m.tau = o.tau, m.lambda = o.lambda, m.padding = o.padding, m.gate = o.gate;
-  m.density = o.density == "gibbs"                ? MemoryDensity::gibbs
-              : o.density == "parabola"           ? MemoryDensity::parabola
-              : o.density == "truncated-gaussian" ? MemoryDensity::truncated_gaussian
-                                                  : MemoryDensity::gaussian;
-  m.parameters = o.parameters == "moments"           ? MemoryParameters::moments
-                 : o.parameters == "affine-per-head" ? MemoryParameters::affine_per_head
-                                                     : MemoryParameters::affine;
-  m.grid = o.grid, m.sigma2_min = o.sigma2_min, m.lambda_kl = o.lambda_kl, m.sigma0 = o.sigma0,
-  m.mu0 = o.mu0.value_or(m.mu0);
-  m.sticky = o.sticky, m.bins = o.bins, m.grad_updates = o.grad_updates, m.learned_gate = o.learned_gate;
-  m.draw = o.sticky_draw == "multinomial" ? StickyDraw::multinomial : StickyDraw::stratified;
-  m.place = o.sticky_place == "centre"    ? StickyPlace::centre
-            : o.sticky_place == "uniform" ? StickyPlace::uniform
-                                          : StickyPlace::left;
-  return m;
-}
-
-Schedule schedule(const SortOptions& o) { return {parse_schedule(o.schedule), o.lr, o.steps, o.warmup}; }
-
-AdamOptions adam_options(const SortOptions& o) {
-  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.adam_eps, .weight_decay = o.weight_decay, .clip = o.clip};
-}
-
-SortModel::SortModel(const SortOptions& o) : parameters(parse_device(o.device.c_str()), uint64_t(o.seed)) {
+SortModel::SortModel(const SortOptions& o) : parameters(parse_device(o.run.device.c_str()), uint64_t(o.training.seed)) {
   if (o.model == "infinity") {
-    if (const std::string text = advice(memory_options(o)); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
-    model = std::make_unique<InfinityFormer>(transformer_options(o), memory_options(o), parameters);
+    if (const std::string text = advice(o.memory); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
+    model = std::make_unique<InfinityFormer>(transformer_options(o), o.memory, parameters);
   } else {
     model = std::make_unique<TransformerXL>(transformer_options(o), parameters);
   }
@@ -64,10 +26,10 @@ SortModel::SortModel(const SortOptions& o) : parameters(parse_device(o.device.c_
 
 SortingData sorting_data(const SortOptions& o, Split split) {
   const std::string& path = split == Split::train ? o.data : split == Split::validation ? o.valid_data : o.test_data;
-  if (path.empty()) return SortingData::drawn(uint64_t(o.seed), split, int32_t(o.symbols), o.length);
+  if (path.empty()) return SortingData::drawn(uint64_t(o.training.seed), split, int32_t(o.symbols), o.length);
   // Only training goes through a file more than once, each time in another order.
   return SortingData::file(path, int32_t(o.symbols),
-                           split == Split::train ? std::optional(uint64_t(o.seed)) : std::nullopt);
+                           split == Split::train ? std::optional(uint64_t(o.training.seed)) : std::nullopt);
 }
 
 DocumentBatch sorting_batch(const SortingData& data, int64_t first, int64_t count) {
@@ -87,14 +49,14 @@ SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& 
   const NoGrad no_grad;
   SortScore score;
   score.samples = data.size() > 0 ? std::min(samples, data.size()) : samples;
-  SortingCeilings ceilings(int32_t(o.symbols), o.segment, o.stm);
+  SortingCeilings ceilings(int32_t(o.symbols), o.segment, o.transformer.stm);
   // Evaluating draws its own random numbers, so that doing it leaves a training as it was.
-  Random random{uint64_t(o.seed) ^ 0x6576616c, 0};
+  Random random{uint64_t(o.training.seed) ^ 0x6576616c, 0};
   int64_t scored = 0, correct = 0, batches = 0;
-  Progress progress(label, 0, (score.samples + o.batch - 1) / o.batch);
-  for (int64_t first = 0; first < score.samples; first += o.batch) {
+  Progress progress(label, 0, (score.samples + o.training.batch - 1) / o.training.batch);
+  for (int64_t first = 0; first < score.samples; first += o.training.batch) {
     stop_if_interrupted();
-    const int64_t count = std::min(o.batch, score.samples - first);
+    const int64_t count = std::min(o.training.batch, score.samples - first);
     const DocumentBatch batch = sorting_batch(data, first, count);
     const BatchResult result = read_documents(model, batch, o.segment, {.training = false, .random = &random}, false);
     score.loss += result.loss() * double(result.scored());
@@ -113,11 +75,6 @@ void print_warning(const Model& model) {
   if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
 
-void use_machine(const SortOptions& o) {
-  use_threads(o.threads);
-  backend(parse_device(o.device.c_str())).allow_tf32(o.allow_tf32);
-}
-
 namespace {
 
 struct Need {
@@ -127,9 +84,11 @@ struct Need {
 
 /// Lower bounds: what is allocated for certain, and nothing that might be freed before the next comes.
 std::vector<Need> needs(const SortOptions& o, bool training) {
-  const double B = double(o.batch), T = double(std::min(o.segment, o.length)), C = double(o.width),
-               V = double(o.symbols), layers = double(o.layers), N = double(o.N), R = double(o.R), size = sizeof(real);
-  const double weights = layers * (5 * C * C + 2 * C * double(o.ff)) + (o.tie_embedding ? 1 : 2) * V * C;
+  const double B = double(o.training.batch), T = double(std::min(o.segment, o.length)), C = double(o.transformer.width),
+               V = double(o.symbols), layers = double(o.transformer.layers), N = double(o.memory.N),
+               R = double(o.memory.R), size = sizeof(real);
+  const double weights =
+      layers * (5 * C * C + 2 * C * double(o.transformer.ff)) + (o.transformer.tie_embedding ? 1 : 2) * V * C;
   std::vector<Need> all = {
       {weights * size * (training ? 4 : 1), training ? "weights, their gradients and Adam's moments" : "weights",
        "--width, --ff, --layers"},
@@ -149,7 +108,7 @@ std::vector<Need> needs(const SortOptions& o, bool training) {
 }  // namespace
 
 void check_memory(const SortOptions& o, bool training) {
-  if (o.device == "cuda") return;  // the pool says what a GPU's memory cannot hold
+  if (o.run.device == "cuda") return;  // the pool says what a GPU's memory cannot hold
   std::vector<Need> all = needs(o, training);
   double total = 0;
   for (const Need& n : all) total += n.bytes;

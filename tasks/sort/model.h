@@ -12,10 +12,8 @@
 
 namespace lem {
 
+/// With the vocabulary of the task's symbols.
 TransformerOptions transformer_options(const SortOptions& o);
-MemoryOptions memory_options(const SortOptions& o);
-Schedule schedule(const SortOptions& o);
-AdamOptions adam_options(const SortOptions& o);
 
 /// The model that the options name, its parameters packed.
 struct SortModel {
@@ -43,9 +41,6 @@ SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& 
 
 /// The model's warning, if it has one, to standard error.
 void print_warning(const Model& model);
-
-/// Threads and device as the options say; an Error if this build or machine lacks the device.
-void use_machine(const SortOptions& o);
 
 /// An Error, before anything long begins, if what these options need for certain is more than there is: what it is, and
 /// which options make it so. With `training` also what gradients need.

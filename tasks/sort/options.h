@@ -6,57 +6,24 @@
 #include <string>
 #include <vector>
 
-#include "tasks/common/options.h"
+#include "nn/continuous_memory.h"
+#include "nn/transformer.h"
+#include "tasks/common/option_flags.h"
+#include "tasks/common/training_options.h"
 
 namespace lem {
 
-/// The defaults are the demo preset of the ∞-former.
+/// Of the parts' settings, those of a task side by side. The defaults are the demo preset of the ∞-former.
 struct SortOptions {
   std::string model = "infinity", preset = "demo";
-
-  // The task.
   int64_t symbols = 8, length = 500;
+  int64_t segment = 64;                     // T
   std::string data, valid_data, test_data;  // files of sequences; "": drawn
-
-  // Transformer-XL.
-  int64_t layers = 2, width = 64, heads = 4, ff = 128;  // –, C, H, F
-  int64_t segment = 64, stm = 64;                       // T, S
-  int64_t clamp_len = 0;
-  bool same_length = false, pre_norm = false, untie_uw = false, tie_embedding = false;
-  double dropout = 0, attention_dropout = 0, init_std = .02;
-
-  // The continuous memory.
-  std::string basis = "gaussian";
-  std::vector<double> widths = {.01, .05};  // Σ
-  int64_t N = 64, R = 512;
-  double tau = .75, lambda = 1;
-  bool padding = true, gate = true;
-  std::string density = "gaussian", parameters = "affine";
-  int64_t grid = 1001;
-  double sigma2_min = 1e-6, sigma0 = .05, lambda_kl = 1e-6;
-  std::optional<double> mu0;
-  bool sticky = false;
-  std::string sticky_draw = "stratified", sticky_place = "left";
-  int64_t bins = 128;  // K
-  int64_t grad_updates = 1;
-  bool learned_gate = false;
-
-  // Training.
-  int64_t steps = 1000, batch = 16;
-  double lr = 2.8e-3;
-  std::string schedule = "cosine";
-  int64_t warmup = 0;
-  std::string optimiser = "adam";
-  double weight_decay = 0, beta1 = .9, beta2 = .999, adam_eps = 1e-8, clip = .25;
-  int64_t seed = 1;
-
-  // The run.
-  std::string out = "runs/demo/infinity";
-  int64_t validate_every = 100, validation_samples = 160, test_samples = 800, save_every = 200;
-  std::string device = "cpu";
-  int64_t threads = 0;
-  int64_t read_every = 0;
-  bool detect_anomaly = false, allow_tf32 = false;
+  TransformerOptions transformer = {
+      .layers = 2, .width = 64, .heads = 4, .ff = 128, .stm = 64, .dropout = 0, .tie_embedding = false};
+  MemoryOptions memory = {.N = 64};
+  TrainingOptions training;
+  RunOptions run = {.out = "runs/demo/infinity"};
 };
 
 /// The table of `options`: it points into them.
@@ -67,7 +34,7 @@ SortOptions preset_options(const std::string& preset, const std::string& model);
 
 /// Throws an Error for a value out of its range, or for values that cannot go together (width not a multiple of heads,
 /// N not one of the basis's widths, …).
-void validate(SortOptions options);
+void validate(const SortOptions& options);
 
 /// The sorting task's flags: what was given on the command line, then the config file, then a base.
 class SortFlags {

@@ -30,9 +30,9 @@ void stream_sort(const Model& model, const SortOptions& o, int64_t tokens,
                  const std::function<void(const StreamReport&)>& report) {
   const NoGrad no_grad;
   const int64_t T = o.segment;
-  Random random{uint64_t(o.seed), 0};
+  Random random{uint64_t(o.training.seed), 0};
   const Pass pass{.training = false, .random = &random, .weights = new_weights_number()};
-  const Stream symbols{uint64_t(o.seed), uint64_t(1) << 40};
+  const Stream symbols{uint64_t(o.training.seed), uint64_t(1) << 40};
   const std::unique_ptr<State> state = model.new_state(1);
   state->draw_from({random.child(0)});
   Losses auxiliary;

@@ -35,10 +35,10 @@ class Trainer {
   explicit Trainer(const SortOptions& o)
       : o_(o),
         net_(o),
-        adam_(net_.parameters, adam_options(o)),
-        schedule_(schedule(o)),
+        adam_(net_.parameters, adam_options(o.training)),
+        schedule_(schedule(o.training)),
         data_(sorting_data(o, Split::train)) {
-    tape().detect_anomaly = o.detect_anomaly;
+    tape().detect_anomaly = o.run.detect_anomaly;
   }
 
   struct Step {
@@ -84,15 +84,15 @@ class Trainer {
 BatchResult Trainer::gradients(const DocumentBatch& batch) {
   net_.parameters.zero_grad();
   // Behind the streams that the initial weights were drawn from; the same in each step, as no two read the same sample.
-  Random random{uint64_t(o_.seed), uint64_t(1) << 32};
+  Random random{uint64_t(o_.training.seed), uint64_t(1) << 32};
   return read_documents(*net_.model, batch, o_.segment, {.training = true, .random = &random}, true);
 }
 
 void Trainer::step() {
-  BatchResult result = gradients(sorting_batch(data_, next_sample_, o_.batch));
+  BatchResult result = gradients(sorting_batch(data_, next_sample_, o_.training.batch));
   adam_.step(schedule_.at(steps_done));  // does nothing if a gradient is not finite
   unread_.push_back({steps_done++, next_sample_, std::move(result), adam_.grad_squares()});
-  next_sample_ += o_.batch;
+  next_sample_ += o_.training.batch;
 }
 
 template <class Visit>
@@ -112,7 +112,7 @@ void Trainer::read(Visit visit) {
 // The optimiser has left the weights alone since, so the step can be taken again: for its gradients, and then with
 // every operation under watch.
 void Trainer::explain_nonfinite(const Unread& step, double loss) {
-  const DocumentBatch batch = sorting_batch(data_, step.first_sample, o_.batch);
+  const DocumentBatch batch = sorting_batch(data_, step.first_sample, o_.training.batch);
   std::string what = "the gradients are too large for their norm to be finite";
   std::string origin = "no operation made it when the step was repeated";
   for (const bool watched : {false, true}) {
@@ -141,12 +141,12 @@ void Trainer::explain_nonfinite(const Unread& step, double loss) {
       "{} The weights are unchanged since step {}; the last checkpoint in {} is good. Go on from it with a smaller "
       "learning rate, or clip gradients harder (--clip):\n"
       "    build/sort train --resume {} --change-training --lr {:.3g}",
-      failed, step.steps_before, o_.out, shell_word(o_.out), o_.lr / 10);
+      failed, step.steps_before, o_.run.out, shell_word(o_.run.out), o_.training.lr / 10);
 }
 
 void Trainer::save(const std::string& name) const {
   SortOptions options = o_;
-  save_checkpoint(o_.out + "/" + name, net_.parameters, &adam_, to_json(option_table(options)),
+  save_checkpoint(o_.run.out + "/" + name, net_.parameters, &adam_, to_json(option_table(options)),
                   ordered_json{{"step", steps_done},
                                {"validated", validated},
                                {"next_sample", next_sample_},
@@ -187,13 +187,13 @@ void Trainer::restore(const Checkpoint& checkpoint, Start start) {
   } catch (const nlohmann::json::exception& e) {
     fail("[checkpoint] the progress in its metadata is damaged, or another version's: {}", e.what());
   }
-  check(steps_done >= 0 && next_sample_ >= 0 && next_sample_ <= std::numeric_limits<int64_t>::max() - o_.batch,
+  check(steps_done >= 0 && next_sample_ >= 0 && next_sample_ <= std::numeric_limits<int64_t>::max() - o_.training.batch,
         "[checkpoint] the progress in its metadata is damaged: step {}, next sample {}", steps_done, next_sample_);
   if (start != Start::changed) return check_same_data("train", checkpoint, data_);
-  if (o_.steps < steps_done)
+  if (o_.training.steps < steps_done)
     throw UsageError(
         fmt::format("[train] this run has taken {} steps already: got --steps {}; give more, or leave it out",
-                    steps_done, o_.steps));
+                    steps_done, o_.training.steps));
   ordered_json change = {{"step", steps_done}, {"settings", changed_settings(checkpoint.config, o_)}};
   if (data != data_.identity()) change["data"] = {{"from", data}, {"to", data_.identity()}};
   changes.push_back(change);
@@ -209,7 +209,7 @@ void write_result(const SortOptions& o, const TrainResult& result) {
                              {"test_data", sorting_data(o, Split::test).identity()},
                              {"ceiling_all", result.test.ceiling_all},
                              {"ceiling_visible", result.test.ceiling_visible}};
-  write_text(o.out + "/result.json", json.dump(2) + "\n");
+  write_text(o.run.out + "/result.json", json.dump(2) + "\n");
 }
 
 }  // namespace
@@ -238,9 +238,9 @@ std::string resumed_folder(const std::string& folder_or_last) {
 }
 
 std::optional<TrainResult> finished_result(const SortOptions& o) {
-  if (!exists(o.out + "/result.json")) return std::nullopt;
+  if (!exists(o.run.out + "/result.json")) return std::nullopt;
   try {
-    const nlohmann::json json = nlohmann::json::parse(read_text(o.out + "/result.json", 1 << 20));
+    const nlohmann::json json = nlohmann::json::parse(read_text(o.run.out + "/result.json", 1 << 20));
     TrainResult result;
     result.step = json.at("steps"), result.seconds = json.at("seconds");
     result.test = {.loss = json.at("loss"),
@@ -249,8 +249,8 @@ std::optional<TrainResult> finished_result(const SortOptions& o) {
                    .ceiling_visible = json.at("ceiling_visible"),
                    .samples = json.at("test_samples")};
     const SortingData data = sorting_data(o, Split::test);
-    const int64_t samples = data.size() > 0 ? std::min(o.test_samples, data.size()) : o.test_samples;
-    if (result.step != o.steps || result.test.samples != samples || json.at("test_data") != data.identity())
+    const int64_t samples = data.size() > 0 ? std::min(o.run.test_samples, data.size()) : o.run.test_samples;
+    if (result.step != o.training.steps || result.test.samples != samples || json.at("test_data") != data.identity())
       return std::nullopt;
     return result;
   } catch (const nlohmann::json::exception&) {
@@ -259,28 +259,28 @@ std::optional<TrainResult> finished_result(const SortOptions& o) {
 }
 
 TrainResult train_sort(const SortOptions& o, Start start) {
-  use_machine(o);
+  use_machine(o.run);
   check_memory(o, true);
-  const RunFolder folder(o.out);
-  check(start != Start::fresh || !exists(o.out + "/last.safetensors"),
-        "[train] {} holds a run already: go on with --resume {}, choose another folder with --out, or remove it", o.out,
-        shell_word(o.out));
+  const RunFolder folder(o.run.out);
+  check(start != Start::fresh || !exists(o.run.out + "/last.safetensors"),
+        "[train] {} holds a run already: go on with --resume {}, choose another folder with --out, or remove it",
+        o.run.out, shell_word(o.run.out));
   Trainer trainer(o);
-  if (start != Start::fresh) trainer.restore(Checkpoint(o.out + "/last.safetensors"), start);
-  MetricsFile metrics(o.out + "/metrics.jsonl", trainer.steps_done);
+  if (start != Start::fresh) trainer.restore(Checkpoint(o.run.out + "/last.safetensors"), start);
+  MetricsFile metrics(o.run.out + "/metrics.jsonl", trainer.steps_done);
   const SortingData validation = sorting_data(o, Split::validation);
-  Progress progress(o.model, trainer.steps_done, o.steps);
+  Progress progress(o.model, trainer.steps_done, o.training.steps);
   catch_interrupts();
   // An unwritable folder or a full disk shows now, not after an hour.
   if (start != Start::resumed) trainer.save("last.safetensors");
-  save_options(o.out + "/config.json", o);
+  save_options(o.run.out + "/config.json", o);
   if (start == Start::changed) metrics.append({{"step", trainer.steps_done}, {"change", trainer.changes.back()}});
 
   const auto every = [&](int64_t period) {
     return period > 0 && trainer.steps_done > 0 && trainer.steps_done % period == 0;
   };
   // On a GPU the host only queues work: to look at a loss it must wait until all of it is done.
-  const int64_t read_every = o.read_every > 0 ? o.read_every : o.device == "cuda" ? 10 : 1;
+  const int64_t read_every = o.run.read_every > 0 ? o.run.read_every : o.run.device == "cuda" ? 10 : 1;
   const auto report = [&] {
     trainer.read([&](const Trainer::Step& step) {
       progress.update(step.number, step.loss, step.accuracy, step.tokens);
@@ -289,7 +289,7 @@ TrainResult train_sort(const SortOptions& o, Start start) {
                       {"accuracy", step.accuracy},
                       {"grad_norm", step.grad_norm},
                       {"kl", step.kl},
-                      {"lr", schedule(o).at(step.number - 1)}});
+                      {"lr", schedule(o.training).at(step.number - 1)}});
     });
   };
   auto began = std::chrono::steady_clock::now();
@@ -309,7 +309,7 @@ TrainResult train_sort(const SortOptions& o, Start start) {
   const auto validate = [&] {
     report();
     progress.erase();
-    const SortScore score = evaluate(trainer.model(), o, validation, o.validation_samples, "validation");
+    const SortScore score = evaluate(trainer.model(), o, validation, o.run.validation_samples, "validation");
     metrics.append(
         {{"step", trainer.steps_done}, {"validation_loss", score.loss}, {"validation_accuracy", score.accuracy}});
     trainer.validated = trainer.steps_done;
@@ -321,17 +321,17 @@ TrainResult train_sort(const SortOptions& o, Start start) {
   TrainResult result;
   try {
     for (;;) {
-      if (every(o.validate_every) && trainer.validated < trainer.steps_done) validate();
-      if (every(o.save_every)) save("last.safetensors");
-      if (every(o.validate_every) || every(o.save_every)) progress.skip_pause();
-      if (trainer.steps_done >= o.steps || interrupted()) break;
+      if (every(o.run.validate_every) && trainer.validated < trainer.steps_done) validate();
+      if (every(o.run.save_every)) save("last.safetensors");
+      if (every(o.run.validate_every) || every(o.run.save_every)) progress.skip_pause();
+      if (trainer.steps_done >= o.training.steps || interrupted()) break;
       trainer.step();
       if (trainer.unread() >= read_every) report();
     }
     save("last.safetensors");
     if (!interrupted()) {
       progress.finish();
-      result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.test_samples, "test");
+      result.test = evaluate(trainer.model(), o, sorting_data(o, Split::test), o.run.test_samples, "test");
     }
   } catch (const Interrupted&) {  // in a validation or the test: it is made again when the run goes on
     save("last.safetensors");

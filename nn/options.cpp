@@ -1,4 +1,4 @@
-#include "tasks/common/options.h"
+#include "nn/options.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
+#include <type_traits>
 
 #include "tensor/error.h"
 #include "tensor/io/files.h"
@@ -185,13 +186,38 @@ std::string shown(const std::string& value) {
   return value.empty() ? "nothing" : end < value.size() ? value.substr(0, end) + "…" : value;
 }
 
+// ---- enums: as text, one of the choices ---------------------------------------------------------------------------
+
+const EnumField* enum_of(const Option& option) { return std::get_if<EnumField>(&option.value); }
+
+bool set_enum(const Option& option, const std::string& text) {
+  const std::vector<std::string>& choices = option.allowed.choices;
+  const auto found = std::find(choices.begin(), choices.end(), text);
+  if (found != choices.end()) enum_of(option)->set(enum_of(option)->field, size_t(found - choices.begin()));
+  return found != choices.end();
+}
+
+/// visit(field) of every other type.
+template <class Visit>
+auto visit_plain(const Option& option, Visit visit) {
+  return std::visit(
+      [&](const auto& value) {
+        if constexpr (std::is_pointer_v<std::decay_t<decltype(value)>>)
+          return visit(value);
+        else
+          return decltype(visit(static_cast<bool*>(nullptr))){};
+      },
+      option.value);
+}
+
 [[noreturn]] void refuse(const Option& option, const std::string& source, const std::string& got) {
   const auto meant = nearest(got, option.allowed.choices);
-  throw UsageError(
-      fmt::format("[options] {}: got {}, expected {}{}{}", source, shown(got),
-                  std::visit([&](const auto* value) { return expected(*value, option.allowed); }, option.value),
-                  std::visit([&](const auto* value) { return rounding(*value, option.allowed); }, option.value),
-                  meant ? fmt::format("; did you mean {}?", *meant) : ""));
+  throw UsageError(fmt::format("[options] {}: got {}, expected {}{}{}", source, shown(got),
+                               enum_of(option)
+                                   ? expected(std::string(), option.allowed)
+                                   : visit_plain(option, [&](auto* value) { return expected(*value, option.allowed); }),
+                               visit_plain(option, [&](auto* value) { return rounding(*value, option.allowed); }),
+                               meant ? fmt::format("; did you mean {}?", *meant) : ""));
 }
 
 // ---- text and JSON of values ----------------------------------------------------------------------------------------
@@ -229,23 +255,33 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace
 
 std::string to_text(const Option& option) {
-  return std::visit([](const auto* value) { return text_of(*value); }, option.value);
+  if (const EnumField* field = enum_of(option)) return option.allowed.choices.at(field->get(field->field));
+  return visit_plain(option, [](auto* value) { return text_of(*value); });
 }
 
 void set_from_text(const Option& option, const std::string& text, const std::string& source) {
-  if (!std::visit([&](auto* value) { return read_text(*value, text); }, option.value)) refuse(option, source, text);
+  const bool set = enum_of(option) ? set_enum(option, text)
+                                   : visit_plain(option, [&](auto* value) { return read_text(*value, text); });
+  if (!set) refuse(option, source, text);
   check_allowed(option, source);
 }
 
 void check_allowed(const Option& option, const std::string& source) {
-  if (!std::visit([&](const auto* value) { return allows(option.allowed, *value); }, option.value))
-    refuse(option, source, to_text(option));
+  const bool allowed = enum_of(option)
+                           ? enum_of(option)->get(enum_of(option)->field) < option.allowed.choices.size()
+                           : visit_plain(option, [&](auto* value) { return allows(option.allowed, *value); });
+  if (!allowed) refuse(option, source, to_text(option));
+}
+
+void check_allowed(const OptionTable& table) {
+  for (const Option& option : table) check_allowed(option, option.name);
 }
 
 nlohmann::ordered_json to_json(const OptionTable& table) {
   nlohmann::ordered_json config;
   for (const Option& option : table)
-    config[option.name] = std::visit([](const auto* value) { return json_of(*value); }, option.value);
+    config[option.name] =
+        enum_of(option) ? json(to_text(option)) : visit_plain(option, [](auto* value) { return json_of(*value); });
   return config;
 }
 
@@ -262,8 +298,10 @@ void set_from_json(const OptionTable& table, const json& config, const std::stri
                                    meant ? fmt::format("; did you mean \"{}\"?", *meant) : "; --help lists them"));
     }
     const std::string place = fmt::format("{}: \"{}\"", source, key);
-    if (!std::visit([&, &value = value](auto* field) { return read(*field, value); }, option->value))
-      refuse(*option, place, value.dump());
+    const bool set = enum_of(*option)
+                         ? value.is_string() && set_enum(*option, value.get<std::string>())
+                         : visit_plain(*option, [&, &value = value](auto* field) { return read(*field, value); });
+    if (!set) refuse(*option, place, value.dump());
     check_allowed(*option, place);
   }
 }

@@ -3,15 +3,16 @@
 // configuration saved with a run, and the comparison of two configurations.
 //
 //     struct Settings { int64_t heads = 4; double tau = .75; };
-//     OptionTable table(Settings& s) {
+//     OptionTable option_table(Settings& s) {
 //       return {{"heads", "Model", Scope::weights, &s.heads, "attention heads", at_least(1)},
 //               {"tau", "Memory", Scope::function, &s.tau, "share of the old signal", between(0, 1, Ends::open)}};
 //     }
+//
+// Each part of a model or a program has such a struct and its table where the part is, with the checks that it needs; a
+// task puts the structs side by side and the tables one behind the other.
 #pragma once
 
-#include <functional>
 #include <limits>
-#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -19,12 +20,6 @@
 #include <vector>
 
 #include "tensor/error.h"
-
-namespace CLI {  // CLI11, whose headers take long to compile
-class App;
-class Option;
-class ParseError;
-}  // namespace CLI
 
 namespace lem {
 
@@ -43,8 +38,22 @@ enum class Scope {
   run,       // where and how it runs, what is written
 };
 
+/// A field of an enum's type: as text one of the option's choices, which stand in the order of the enum's values.
+struct EnumField {
+  void* field;
+  size_t size;
+  size_t (*get)(const void* field);
+  void (*set)(void* field, size_t value);
+};
+template <class E>
+EnumField by_name(E* field) {
+  return {field, sizeof(E), [](const void* f) { return size_t(*static_cast<const E*>(f)); },
+          [](void* f, size_t value) { *static_cast<E*>(f) = E(value); }};
+}
+
 /// The settings' field that an option sets.
-using OptionValue = std::variant<bool*, int64_t*, double*, std::string*, std::vector<double>*, std::optional<double>*>;
+using OptionValue =
+    std::variant<bool*, int64_t*, double*, std::string*, std::vector<double>*, std::optional<double>*, EnumField>;
 
 enum class Ends { closed, open };
 
@@ -83,6 +92,8 @@ void set_from_text(const Option& option, const std::string& text, const std::str
 
 /// An Error unless the value is allowed.
 void check_allowed(const Option& option, const std::string& source);
+/// Each by its name.
+void check_allowed(const OptionTable& table);
 
 /// Every option, in the table's order.
 nlohmann::ordered_json to_json(const OptionTable& table);
@@ -100,25 +111,5 @@ std::vector<std::string> differences(const OptionTable& saved, const OptionTable
 
 /// The candidate that differs least from a mistyped word, if any is close.
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates);
-
-/// The table's options as flags of a command line.
-class OptionFlags {
- public:
-  /// Adds --config and a flag for each option (--name and --no-name for switches); `defaults` says what --help shows as
-  /// an option's default. This object must outlive the
-  /// parsing, and `app` the last apply_to().
-  void add_to(CLI::App& app, const OptionTable& table, const std::function<std::string(const Option&)>& defaults);
-  /// Sets what was given: the config file's values, then the flags'.
-  void apply_to(const OptionTable& table) const;
-  /// The config file asked for; "" if none.
-  const std::string& config() const { return config_; }
-
- private:
-  std::string config_;
-  std::map<std::string, CLI::Option*> flags_;  // by option name; CLI11 owns them
-};
-
-/// CLI11's error as one line, with the nearest flag or command suggested for an unknown one.
-std::string explain(const CLI::App& app, const CLI::ParseError& error);
 
 }  // namespace lem
