@@ -57,13 +57,6 @@ class Counter {
 
 }  // namespace
 
-Split parse_split(const std::string& name) {
-  if (name == "train") return Split::train;
-  if (name == "validation") return Split::validation;
-  if (name == "test") return Split::test;
-  fail("[sorting] unknown split: got \"{}\", expected train, validation or test", name);
-}
-
 SortingSample sorting_sample(uint64_t seed, Split split, int64_t index, int32_t symbols, int64_t length) {
   check_sizes(symbols, length);
   check(index >= 0 && index < int64_t(1) << 60, "[sorting] sample number: got {}, expected 0 … 2^60 − 1", index);

@@ -12,13 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "data/split.h"
+
 namespace lem {
-
-/// The three kinds of samples. Each draws from random streams of its own, so that they never share one.
-enum class Split { train, validation, test };
-
-/// "train" | "validation" | "test"; an Error names them otherwise.
-Split parse_split(const std::string& name);
 
 struct SortingSample {
   std::vector<int32_t> tokens;  // (length)
@@ -31,8 +27,8 @@ inline int32_t sorting_vocabulary(int32_t symbols) { return symbols + 2; }
 /// How many tokens a model reads for one sample: the sequence, the separator, the answer.
 inline int64_t sorting_positions(int32_t symbols, int64_t length) { return length + 1 + symbols; }
 
-/// Sample number `index` ≥ 0 of a split: a pure function, the same on every machine, so that a place in the data is one
-/// integer. Drawn with integers only: no rounding can differ.
+/// Sample number `index` ≥ 0 of a split, each of which draws from random streams of its own: a pure function, the same
+/// on every machine, so that a place in the data is one integer. Drawn with integers only: no rounding can differ.
 SortingSample sorting_sample(uint64_t seed, Split split, int64_t index, int32_t symbols, int64_t length);
 
 /// The answer for given tokens, each in [0, symbols).

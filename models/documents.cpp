@@ -41,14 +41,28 @@ int64_t BatchResult::correct() const {
   return right;
 }
 
-double BatchResult::auxiliary(const std::string& name) const {
-  for (const Sum& sum : auxiliary_)
-    if (sum.name == name) return item(sum.value);
-  return 0;
+std::map<std::string, double> BatchResult::auxiliary() const {
+  std::map<std::string, double> sums;
+  for (const auto& [name, values] : auxiliary_)
+    for (const Tensor& value : values) sums[name] += item(value);
+  return sums;
+}
+
+void BatchResult::add(const BatchResult& part) {
+  scored_ += part.scored_, tokens_ += part.tokens_;
+  for (const auto& [name, values] : part.auxiliary_)
+    auxiliary_[name].insert(auxiliary_[name].end(), values.begin(), values.end());
+  losses_.insert(losses_.end(), part.losses_.begin(), part.losses_.end());
+  predicted_.insert(predicted_.end(), part.predicted_.begin(), part.predicted_.end());
+  targets_.insert(targets_.end(), part.targets_.begin(), part.targets_.end());
+}
+
+BatchSize size_of(const DocumentBatch& batch) {
+  return {batch.B, std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; })};
 }
 
 BatchResult read_documents(const Model& model, const DocumentBatch& batch, int64_t T, const Pass& pass, bool learn,
-                           State* state) {
+                           State* state, const BatchSize* whole) {
   const int64_t B = batch.B, n = batch.n;
   check(T > 0 && int64_t(batch.tokens.size()) == B * n && int64_t(batch.targets.size()) == B * n,
         "[documents] a batch of {} × {} needs as many tokens and targets: got {} and {}, segments of {}", B, n,
@@ -67,8 +81,9 @@ BatchResult read_documents(const Model& model, const DocumentBatch& batch, int64
   }
   const Device device = model.device();
   BatchResult result;
-  result.tokens_ = B * n;
-  result.scored_ = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
+  const BatchSize own_size = size_of(batch), mean_over = whole != nullptr ? *whole : own_size;
+  const real share = real(double(B) / double(std::max<int64_t>(1, mean_over.rows)));  // of a mean over rows
+  result.tokens_ = B * n, result.scored_ = own_size.scored;
 
   for (int64_t begin = 0; begin < n; begin += T) {
     const int64_t end = std::min(n, begin + T), outputs = end - first_target(batch, begin, end);
@@ -81,16 +96,14 @@ BatchResult read_documents(const Model& model, const DocumentBatch& batch, int64
 
     std::vector<int32_t> targets = columns(batch.targets, B, n, end - outputs, outputs);
     const Head::Score score =
-        model.head.score(hidden, Tokens::from(targets, {B * outputs}, device), 1.0 / double(result.scored_));
+        model.head.score(hidden, Tokens::from(targets, {B * outputs}, device), 1.0 / double(mean_over.scored));
     result.losses_.push_back(score.each), result.predicted_.push_back(score.predicted);
     result.targets_.push_back(std::move(targets));
     Variable loss = score.loss;
     for (const Losses::Term& term : auxiliary.terms) {
-      auto sum = std::find_if(result.auxiliary_.begin(), result.auxiliary_.end(),
-                              [&](const BatchResult::Sum& s) { return s.name == term.name; });
-      if (sum == result.auxiliary_.end()) sum = result.auxiliary_.insert(sum, {term.name, zeros({1}, device)});
-      on(device).axpy(sum->value.data(), 1, term.value.data(), 1);
-      if (learn && term.weight > 0) loss = add(loss, scale(term.value, real(term.weight)));
+      const Variable value = share == 1 ? term.value : scale(term.value, share);
+      result.auxiliary_[term.name].push_back(value.value());
+      if (learn && term.weight > 0) loss = add(loss, scale(value, real(term.weight)));
     }
     if (learn) backward(loss);
   }

@@ -1,6 +1,8 @@
 // In whatever batches a run is cut, and beside whatever other documents, a sample draws the same sticky points and
 // gives the same answer. (To rounding: the order of a matrix product's sums may change with its size.)
+#include <algorithm>
 #include <functional>
+#include <tuple>
 
 #include "tasks/sort/model.h"
 #include "tests/catch.h"
@@ -60,6 +62,46 @@ TEST_CASE("a training step draws the same however its batch is shared out", "[mo
   };
   const double whole = run(8);
   for (int64_t count : {1, 2, 4}) CHECK(run(count) == Approx(whole).epsilon(kDouble ? 1e-12 : 1e-6));
+}
+
+TEST_CASE("parts of a batch add up to its gradients, regulariser and dropout included", "[model][sticky]") {
+  SortOptions o = small();
+  o.symbols = 6, o.transformer.dropout = .2, o.memory.lambda_kl = .05, o.memory.sigma0 = .1;
+  SortModel net(o);
+  DocumentBatch all = sorting_batch(sorting_data(o, Split::train), 8, 6);
+  for (size_t i = 0; i < all.targets.size(); i += 7) all.targets[i] = -1;  // parts with unequal numbers of targets
+  const auto rows = [&](int64_t first, int64_t count) {
+    DocumentBatch part{count, all.n, all.first + uint64_t(first), {}, {}};
+    part.tokens.assign(all.tokens.begin() + first * all.n, all.tokens.begin() + (first + count) * all.n);
+    part.targets.assign(all.targets.begin() + first * all.n, all.targets.begin() + (first + count) * all.n);
+    return part;
+  };
+  const BatchSize whole = size_of(all);
+  const auto run = [&](int64_t count) {
+    net.parameters.zero_grad();
+    BatchResult result;
+    for (int64_t first = 0; first < 6; first += count) {
+      Random random{1, 0};
+      result.add(read_documents(*net.model, rows(first, std::min(count, 6 - first)), o.segment, {true, &random}, true,
+                                nullptr, &whole));
+    }
+    return std::tuple(net.parameters.grads().to_vector(), result);
+  };
+  auto [gradients, result] = run(6);
+  double largest = 0;
+  for (real g : gradients) largest = std::max(largest, std::abs(double(g)));
+  for (int64_t count : {1, 2, 4}) {
+    CAPTURE(count);
+    auto [summed, parts] = run(count);
+    CHECK(parts.scored() == result.scored());
+    CHECK(parts.tokens() == result.tokens());
+    CHECK(parts.correct() == result.correct());
+    CHECK(parts.loss() == Approx(result.loss()).epsilon(kDouble ? 1e-12 : 1e-6));
+    CHECK(parts.auxiliary()["kl"] == Approx(result.auxiliary()["kl"]).epsilon(kDouble ? 1e-12 : 1e-6));
+    CHECK(result.auxiliary()["kl"] > 0);
+    for (size_t i = 0; i < gradients.size(); ++i)
+      REQUIRE(std::abs(summed[i] - gradients[i]) <= (kDouble ? 1e-12 : 2e-6) * largest);
+  }
 }
 
 TEST_CASE("what draws says so where there is nothing to draw from", "[model][sticky]") {

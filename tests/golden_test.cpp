@@ -150,7 +150,7 @@ void check_training(Run& run) {
     if (s == 0)
       for (const Parameters::Named& p : run.parameters.named())
         require_close("grad." + p.name, p.grad.to_vector(), g.numbers("grad." + p.name));
-    require_close(fmt::format("loss of step {}", s), {real(result.loss() + lambda_kl * result.auxiliary("kl"))},
+    require_close(fmt::format("loss of step {}", s), {real(result.loss() + lambda_kl * result.auxiliary()["kl"])},
                   {losses[s]});
     adam.step(g.c["lr"]);
   }

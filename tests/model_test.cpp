@@ -83,7 +83,7 @@ struct LastSegment {
     const std::unique_ptr<State> from = state->clone();
     Random random{3, 1000};
     const BatchResult r = read_documents(*net.model, last, kT, {true, &random}, learn, from.get());
-    return r.loss() + .01 * r.auxiliary("kl");
+    return r.loss() + .01 * r.auxiliary()["kl"];
   }
   std::unique_ptr<State> state;
   DocumentBatch last;

@@ -164,6 +164,30 @@ TEST_CASE("a folder that is moved while the run is on is missed, not replaced", 
   CHECK(resumed.wait() == 130);
 }
 
+TEST_CASE("a batch in parts is the same training in less memory", "[run-folder]") {
+  const ScratchFolder scratch;
+  const auto losses = [&](const std::string& parts) {
+    const std::string out = scratch / parts;
+    REQUIRE(run(quick("train", out, {"--accumulate", parts, "--lambda-kl", "0.01"}), scratch).code == 0);
+    std::vector<double> all;
+    for (const nlohmann::json& record : read_metrics(out + "/metrics.jsonl"))
+      for (const char* key : {"loss", "grad_norm", "kl", "validation_loss"})
+        if (record.contains(key)) all.push_back(record[key]);
+    return all;
+  };
+  const std::vector<double> whole = losses("1");
+  REQUIRE(whole.size() >= 30);
+  for (const char* parts : {"2", "3", "4"}) {
+    CAPTURE(parts);
+    const std::vector<double> got = losses(parts);
+    REQUIRE(got.size() == whole.size());
+    for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(whole[i]).epsilon(kDouble ? 1e-9 : 1e-3));
+  }
+  const Ended refused = run(quick("train", scratch / "x", {"--accumulate", "5"}), scratch);
+  CHECK(refused.code == 2);
+  CHECK_THAT(refused.output, Contains("accumulate: got 5 parts, expected at most the 4 sequences of a step"));
+}
+
 TEST_CASE("settings of the training change when one says so, and the run notes from which step", "[run-folder]") {
   const ScratchFolder scratch;
   const std::string out = scratch / "run";

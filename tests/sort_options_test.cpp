@@ -154,13 +154,13 @@ TEST_CASE("a saved configuration is read back whole", "[options]") {
   const SortOptions before = resolve({"--preset", "paper-16000", "--heads", "4", "--widths", "0.1,0.2,0.3,0.4", "--mu0",
                                       "0.25", "--sticky", "--no-padding", "--density", "parabola", "--data", "a.txt",
                                       "--seed", "123456789012345", "--lr", "0.1", "--allow-tf32"});
-  save_options(folder / "config.json", before);
-  SortOptions copy = before, after = resolve({"--config", folder / "config.json"});
+  SortOptions copy = before;
+  write_text(folder / "config.json", to_json(option_table(copy)).dump());
+  SortOptions after = resolve({"--config", folder / "config.json"});
   CHECK(to_json(option_table(copy)) == to_json(option_table(after)));
   CHECK(after.run.allow_tf32);
   SortOptions direct = options_from_json(read_config(folder / "config.json"), "config.json");
   CHECK(to_json(option_table(copy)) == to_json(option_table(direct)));
-  CHECK_THAT(error_of([&] { save_options(folder / "none/config.json", before); }), Contains("No such file"));
 }
 
 TEST_CASE("impossible settings are refused", "[options]") {

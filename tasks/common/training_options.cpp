@@ -10,6 +10,9 @@ OptionTable option_table(TrainingOptions& o) {
   return {
       {"steps", group, Scope::training, &o.steps, "steps", between(1, 1e12)},
       {"batch", group, Scope::training, &o.batch, "sequences a step", between(1, 1 << 20)},
+      {"accumulate", group, Scope::training, &o.accumulate,
+       "parts that a step's sequences are read in, whose gradients add up: the same step in less memory",
+       between(1, 1 << 20)},
       {"lr", group, Scope::training, &o.lr, "learning rate", above(0)},
       {"schedule", group, Scope::training, by_name(&o.schedule), "its course",
        one_of({"constant", "linear", "cosine", "inverse-sqrt"})},
@@ -30,11 +33,15 @@ void check_options(const TrainingOptions& options) {
   check(o.optimiser == "adamw" || o.weight_decay == 0,
         "[options] weight-decay: got {} with optimiser adam, whose second moments would undo it; choose adamw",
         o.weight_decay);
+  check(o.accumulate <= o.batch, "[options] accumulate: got {} parts, expected at most the {} sequences of a step",
+        o.accumulate, o.batch);
   check(o.warmup <= o.steps, "[options] warmup: got {}, expected at most the {} steps of the training", o.warmup,
         o.steps);
   check(o.schedule != ScheduleKind::inverse_sqrt || o.warmup > 0,
         "[options] schedule inverse-sqrt falls from the end of the warm-up: got warmup 0, expected at least 1");
 }
+
+int64_t rows_at_once(const TrainingOptions& o) { return (o.batch + o.accumulate - 1) / o.accumulate; }
 
 Schedule schedule(const TrainingOptions& o) { return {o.schedule, o.lr, o.steps, o.warmup}; }
 

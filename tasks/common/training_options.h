@@ -10,6 +10,7 @@ namespace lem {
 
 struct TrainingOptions {
   int64_t steps = 1000, batch = 16;
+  int64_t accumulate = 1;  // parts of a batch that are read one after the other
   double lr = 2.8e-3;
   ScheduleKind schedule = ScheduleKind::cosine;
   int64_t warmup = 0;
@@ -19,6 +20,8 @@ struct TrainingOptions {
 };
 OptionTable option_table(TrainingOptions& options);
 void check_options(const TrainingOptions& options);
+/// Rows of a batch that are read together.
+int64_t rows_at_once(const TrainingOptions& options);
 Schedule schedule(const TrainingOptions& options);
 AdamOptions adam_options(const TrainingOptions& options);
 

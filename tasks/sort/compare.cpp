@@ -20,6 +20,7 @@ struct Contestant {
   SortOptions options;
   Start start = Start::fresh;
   TrainResult result;
+  SortScore test;
 };
 
 /// What there is to be done for a contestant. Touches nothing.
@@ -36,26 +37,23 @@ void plan(Contestant& c, const SortOptions& o, const std::string& root) {
         "[compare] {} holds a run with other settings:\n    {}\nchoose another folder with --out, or ask for the same "
         "settings to go on with it",
         c.folder, fmt::join(lines, "\n    "));
-  check_same_data("compare", checkpoint, sorting_data(c.options, Split::train));
+  check_same_data("compare", "sort", checkpoint, sorting_data(c.options, Split::train).identity());
   c.start = Start::resumed;
 }
 
 void train(Contestant& c) {
-  if (c.start == Start::resumed) {
-    if (const std::optional<TrainResult> finished = finished_result(c.options)) {
-      c.result = *finished;
-      return;
-    }
-  }
-  c.result = train_sort(c.options, c.start);
+  const std::optional<TrainResult> finished =
+      c.start == Start::resumed ? finished_sort(c.options) : std::optional<TrainResult>();
+  c.result = finished ? *finished : train_sort(c.options, c.start);
+  if (!c.result.interrupted) c.test = sort_score(c.result.test);
 }
 
 void print_table(const std::vector<Contestant>& contestants, const SortOptions& o) {
-  const SortScore& any = contestants[0].result.test;
+  const SortScore& any = contestants[0].test;
   fmt::print("\nSorting {} symbols by count, {} tokens, {} held-out samples\n\n", o.symbols, o.length, any.samples);
   fmt::print("  {:<46} {:>10} {:>9}\n", "", "accuracy", "training");
   for (const Contestant& c : contestants)
-    fmt::print("  {:<46} {:>8.1f} % {:>7.1f} s\n", c.name, 100 * c.result.test.accuracy, c.result.seconds);
+    fmt::print("  {:<46} {:>8.1f} % {:>7.1f} s\n", c.name, 100 * c.test.accuracy, c.result.seconds);
   fmt::print("  {:<46} {:>8.1f} %\n", "ceiling: counting all tokens", 100 * any.ceiling_all);
   fmt::print(
       "  {:<46} {:>8.1f} %\n\n",
@@ -64,13 +62,13 @@ void print_table(const std::vector<Contestant>& contestants, const SortOptions& 
 }
 
 void write_summary(const std::string& path, const std::vector<Contestant>& contestants) {
-  const auto entry = [](const TrainResult& r) {
-    return nlohmann::ordered_json{{"accuracy", r.test.accuracy}, {"seconds", r.seconds}};
+  const auto entry = [](const Contestant& c) {
+    return nlohmann::ordered_json{{"accuracy", c.test.accuracy}, {"seconds", c.result.seconds}};
   };
-  const nlohmann::ordered_json summary = {{"infinity", entry(contestants[0].result)},
-                                          {"transformer_xl", entry(contestants[1].result)},
-                                          {"ceiling_all", contestants[0].result.test.ceiling_all},
-                                          {"ceiling_visible", contestants[0].result.test.ceiling_visible}};
+  const nlohmann::ordered_json summary = {{"infinity", entry(contestants[0])},
+                                          {"transformer_xl", entry(contestants[1])},
+                                          {"ceiling_all", contestants[0].test.ceiling_all},
+                                          {"ceiling_visible", contestants[0].test.ceiling_visible}};
   write_text(path, summary.dump(2) + "\n");
 }
 
@@ -89,7 +87,7 @@ void draw(const std::string& path, const std::vector<Contestant>& contestants, c
     }
     loss.curves.push_back(std::move(l)), accuracy.curves.push_back(std::move(a));
   }
-  const SortScore& any = contestants[0].result.test;
+  const SortScore& any = contestants[0].test;
   accuracy.levels = {{"counting all tokens", any.ceiling_all},
                      {"counting what short-term memory holds", any.ceiling_visible}};
   const std::string title = fmt::format("Sorting {} symbols by count over {} tokens", o.symbols, o.length);

@@ -89,7 +89,7 @@ struct Train {
                  result.step, o.training.steps, shell_word(o.run.out));
       return interrupted_code();
     }
-    print_score(result.test);
+    print_score(sort_score(result.test));
     fmt::print("{:.1f} s of training; {}/ holds weights, metrics and configuration\n", result.seconds, o.run.out);
     return 0;
   }

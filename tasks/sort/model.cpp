@@ -1,7 +1,9 @@
 #include "tasks/sort/model.h"
 
 #include <fmt/core.h>
+
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "tasks/common/program.h"
 #include "tasks/common/progress.h"
@@ -71,6 +73,22 @@ SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& 
   return score;
 }
 
+nlohmann::ordered_json to_json(const SortScore& score) {
+  return {{"accuracy", score.accuracy},
+          {"loss", score.loss},
+          {"test_samples", score.samples},
+          {"ceiling_all", score.ceiling_all},
+          {"ceiling_visible", score.ceiling_visible}};
+}
+
+SortScore sort_score(const nlohmann::ordered_json& result) {
+  return {.loss = result.at("loss"),
+          .accuracy = result.at("accuracy"),
+          .ceiling_all = result.at("ceiling_all"),
+          .ceiling_visible = result.at("ceiling_visible"),
+          .samples = result.at("test_samples")};
+}
+
 void print_warning(const Model& model) {
   if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
@@ -84,16 +102,17 @@ struct Need {
 
 /// Lower bounds: what is allocated for certain, and nothing that might be freed before the next comes.
 std::vector<Need> needs(const SortOptions& o, bool training) {
-  const double B = double(o.training.batch), T = double(std::min(o.segment, o.length)), C = double(o.transformer.width),
-               V = double(o.symbols), layers = double(o.transformer.layers), N = double(o.memory.N),
-               R = double(o.memory.R), size = sizeof(real);
+  const double B = double(training ? rows_at_once(o.training) : o.training.batch),
+               T = double(std::min(o.segment, o.length)), C = double(o.transformer.width), V = double(o.symbols),
+               layers = double(o.transformer.layers), N = double(o.memory.N), R = double(o.memory.R),
+               size = sizeof(real);
   const double weights =
       layers * (5 * C * C + 2 * C * double(o.transformer.ff)) + (o.transformer.tie_embedding ? 1 : 2) * V * C;
   std::vector<Need> all = {
       {weights * size * (training ? 4 : 1), training ? "weights, their gradients and Adam's moments" : "weights",
        "--width, --ff, --layers"},
-      {B * double(o.length) * 2 * sizeof(int32_t), "the tokens of a batch and what is expected of them",
-       "--batch, --length"},
+      {double(o.training.batch) * double(o.length) * 2 * sizeof(int32_t),
+       "the tokens of a batch and what is expected of them", "--batch, --length"},
       {B * T * (layers * C * (training ? 6 : 1) + V) * size, "the activations of a segment",
        "--batch, --segment, --width, --layers"},
   };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 
 #include "data/sorting_file.h"
 #include "models/documents.h"
@@ -34,6 +35,9 @@ struct SortScore {
   double ceiling_all = 0, ceiling_visible = 0;
   int64_t samples = 0;
 };
+/// As fields of result.json; from them, where one that is missing or no number is nlohmann's exception.
+nlohmann::ordered_json to_json(const SortScore& score);
+SortScore sort_score(const nlohmann::ordered_json& result);
 /// What a model reaches on the first `samples` samples of a split, whose progress is shown by the name `label`. Throws
 /// Interrupted when the program is asked to stop.
 SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& data, int64_t samples,

@@ -134,10 +134,6 @@ SortOptions SortFlags::resolve_over(const SortOptions& saved, Scope fixed, const
   });
 }
 
-void save_options(const std::string& path, SortOptions options) {
-  write_text(path, to_json(option_table(options)).dump(2) + "\n");
-}
-
 SortOptions options_from_json(const nlohmann::json& config, const std::string& source) {
   SortOptions options;
   set_from_json(option_table(options), config, source);

@@ -51,8 +51,6 @@ class SortFlags {
   OptionFlags flags_;
 };
 
-/// The configuration saved with a run; --config reads it back.
-void save_options(const std::string& path, SortOptions options);
 /// From a checkpoint's JSON. `source` names it in errors.
 SortOptions options_from_json(const nlohmann::json& config, const std::string& source);
 

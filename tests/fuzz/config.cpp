@@ -8,8 +8,10 @@ using namespace lem;
 
 std::vector<std::string> fuzz::seeds() {
   std::vector<std::string> files;
-  for (const char* model : {"infinity", "transformer-xl"})
-    files.push_back(written([&](const std::string& path) { save_options(path, preset_options("demo", model)); }));
+  for (const char* model : {"infinity", "transformer-xl"}) {
+    SortOptions options = preset_options("demo", model);
+    files.push_back(to_json(option_table(options)).dump());
+  }
   return files;
 }
 
