@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.h"
+#include "tasks/common/option_flags.h"
 #include "tasks/common/program.h"
 #include "tasks/sort/model.h"
 #include "tensor/io/files.h"
@@ -120,17 +121,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", threads, "threads; 0: one a core")->capture_default_str();
   app.add_option("--json", json, "where the figures are written")->capture_default_str();
-  app.set_version_flag("--version", std::string("lemniscate ") + kVersion);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    return app.exit(asked);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "{}\n", explain(app, error));
-    return kMisused;
-  }
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // through a pipe, too, each figure is seen when it is known
-  try {
+  return run_program(app, argc, argv, [&] {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);  // through a pipe, too, each figure is seen when it is known
     make_folder(parent_folder(json));
     use_threads(threads);
     const Device device = parse_device(device_name.c_str());
@@ -171,8 +163,6 @@ int main(int argc, char** argv) {
         write_text(json, report.dump(2) + "\n");  // what has been measured is not lost if the rest is
       }
     fmt::print("\nall figures: {}\n", json);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return kFailed;
-  }
+    return 0;
+  });
 }

@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tasks/common/program.h"
 #include "tensor/error.h"
 
 namespace lem {
@@ -85,6 +87,34 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
     if (const auto meant = nearest(word.substr(0, word.find('=')), known))
       text += fmt::format("; did you mean {} instead of {}?", *meant, word);
   return text;
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& work) {
+  app.set_version_flag("--version", std::string("lemniscate ") + kVersion);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "{}\n", explain(app, error));
+    return kMisused;
+  }
+  try {
+    return work();
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "stopped\n");
+    return interrupted_code();
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return kMisused;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "[memory] there is no more: {} MiB are free; make --batch, --length, --N or --width smaller\n",
+               available_memory() >> 20);
+    return kFailed;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return kFailed;
+  }
 }
 
 }  // namespace lem

@@ -35,4 +35,8 @@ class OptionFlags {
 /// CLI11's error as one line, with the nearest flag or command suggested for an unknown one.
 std::string explain(const CLI::App& app, const CLI::ParseError& error);
 
+/// What every main does: reads the command line, runs `work`, which returns the exit code, and makes of whatever is
+/// thrown a line on standard error and an exit code (tasks/common/program.h).
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& work);
+
 }  // namespace lem

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <new>
 
 #include "nn/checkpoint.h"
 #include "tasks/common/program.h"
@@ -187,7 +186,6 @@ int main(int argc, char** argv) {
       "  build/sort eval --checkpoint runs/demo/infinity --test-data mine.txt\n"
       "  build/sort stream --tokens 1000000          what an endless past costs\n"
       "  build/sort generate --count 800 --split test --out test.txt"};
-  app.set_version_flag("--version", std::string("lemniscate ") + kVersion);
   app.require_subcommand(1);
   Generate generate;
   Train train;
@@ -201,32 +199,11 @@ int main(int argc, char** argv) {
       add(app, stream, "stream", "feed an endless sequence and report time and memory per segment, as JSON lines"),
       add(app, compare, "compare", "train both models the same way; a table, curves.svg and summary.json"),
   };
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    return app.exit(asked);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "{}\n", explain(app, error));
-    return kMisused;
-  }
-  try {
+  return run_program(app, argc, argv, [&] {
     if (commands[0]->parsed()) return generate.run();
     if (commands[1]->parsed()) return train.run();
     if (commands[2]->parsed()) return eval.run();
     if (commands[3]->parsed()) return stream.run();
     return compare.run();
-  } catch (const Interrupted&) {
-    fmt::print(stderr, "stopped\n");
-    return interrupted_code();
-  } catch (const UsageError& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return kMisused;
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "[memory] there is no more: {} MiB are free; make --batch, --length, --N or --width smaller\n",
-               available_memory() >> 20);
-    return kFailed;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return kFailed;
-  }
+  });
 }
