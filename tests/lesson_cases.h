@@ -10,10 +10,12 @@ namespace lem::test {
 /// The lessons of a device, or null: the CPU has none.
 const Lessons* lessons(Device device);
 
-void check_softmax(KernelCall& c, SoftmaxLesson softmax, int64_t rows, int64_t cols);
-void check_layer_norm(KernelCall& c, LayerNormLesson layer_norm, int64_t rows, int64_t cols);
-void check_sum(KernelCall& c, SumLesson sum, int64_t n);
-void check_expectation(KernelCall& c, ExpectationLesson expectation, int64_t T, int64_t N, int64_t D);
+// `seconds`, if given, is set to what a second run takes by the device's clock.
+void check_softmax(KernelCall& c, SoftmaxLesson softmax, int64_t rows, int64_t cols, double* seconds = nullptr);
+void check_layer_norm(KernelCall& c, LayerNormLesson layer_norm, int64_t rows, int64_t cols, double* seconds = nullptr);
+void check_sum(KernelCall& c, SumLesson sum, int64_t n, double* seconds = nullptr);
+void check_expectation(KernelCall& c, ExpectationLesson expectation, int64_t T, int64_t N, int64_t D,
+                       double* seconds = nullptr);
 
 /// One version of a lesson at one size.
 struct LessonCase {
@@ -21,7 +23,7 @@ struct LessonCase {
   int version;       // 1 …
   std::string size;  // in words
   int64_t elements;  // what bytes are counted by: numbers of the result, or of the sum
-  std::function<void(KernelCall&)> run;
+  std::function<void(KernelCall&, double* seconds)> run;
 };
 LessonCase softmax_case(int version, int64_t rows, int64_t cols);
 LessonCase layer_norm_case(int version, int64_t rows, int64_t cols);

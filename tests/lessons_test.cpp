@@ -36,7 +36,27 @@ TEST_CASE("kernels compute in every version of a lesson what the library's compu
   for (Device device : devices())
     if (lessons(device))
       for (const LessonCase& c : cases)
-        CHECK(check_kernel({c.lesson, fmt::format("version {}, {}", c.version, c.size), c.run}, device) == "");
+        CHECK(check_kernel({c.lesson, fmt::format("version {}, {}", c.version, c.size),
+                            [&](KernelCall& call) { c.run(call, nullptr); }},
+                           device) == "");
+}
+
+TEST_CASE("a lesson that is timed runs once more, and is right", "[lessons]") {
+  int runs = 0;
+  double seconds = -1;
+  KernelCall call(Device::cpu);
+  static int* count = nullptr;
+  count = &runs;
+  check_sum(
+      call,
+      [](real* y, const real* x, int64_t n) {
+        ++*count;
+        cpu::sum(y, x, n);
+      },
+      257, &seconds);
+  CHECK(call.finish() == "");
+  CHECK(runs == 2);
+  CHECK(seconds >= 0);
 }
 
 // The CPU's kernels, right and with a mistake, as if they were versions.
