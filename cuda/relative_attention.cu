@@ -21,93 +21,90 @@ struct Inputs {
   const int32_t* first_key;
 };
 
-/// Softmax of the tile's scores, in shared memory, as far as the keys have come. Four neighbouring threads have a row,
-/// 16 columns each: score in; exp(score − largest), with dropout, out. Every thread of a row knows `largest`, the
-/// largest score so far, and `total`, Σ exp(score − largest). Returns what earlier sums have to be multiplied with.
-__device__ inline float online_softmax(float* scores, float& largest, float& total, const Dropout& dropout,
+/// Softmax of a row of the tile's scores, in shared memory, as far as the keys have come. 64 / kMine neighbouring
+/// threads have a row, kMine columns each (`mine`): score in; exp(score − largest), with dropout, out. Every thread of
+/// a row knows `largest`, the largest score so far, and `total`, Σ exp(score − largest). Returns what earlier sums have
+/// to be multiplied with.
+template <int kMine>
+__device__ inline float online_softmax(float* mine, float& largest, float& total, const Dropout& dropout,
                                        int64_t draw) {
-  const int row = int(threadIdx.x) / 4, part = int(threadIdx.x) % 4 * kPart;
-  float4* mine = reinterpret_cast<float4*>(scores + row * kScoreStride + part);
-  float x[kPart];
+  float4* fours = reinterpret_cast<float4*>(mine);
+  float x[kMine];
 #pragma unroll
-  for (int n = 0; n < kPart / 4; ++n)
-    x[4 * n] = mine[n].x, x[4 * n + 1] = mine[n].y, x[4 * n + 2] = mine[n].z, x[4 * n + 3] = mine[n].w;
+  for (int n = 0; n < kMine / 4; ++n)
+    x[4 * n] = fours[n].x, x[4 * n + 1] = fours[n].y, x[4 * n + 2] = fours[n].z, x[4 * n + 3] = fours[n].w;
   float m = largest;
 #pragma unroll
-  for (int n = 0; n < kPart; ++n) m = fmaxf(m, x[n]);
-  m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 1));
-  m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 2));
+  for (int n = 0; n < kMine; ++n) m = fmaxf(m, x[n]);
+#pragma unroll
+  for (int lanes = 1; lanes < kTile / kMine; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, lanes));
 
   const float origin = m == -INFINITY ? 0 : m;  // no key seen yet: all exponentials are zero, not NaN
   const float shrink = expf(largest - origin);
   float sum = 0;
 #pragma unroll
-  for (int n = 0; n < kPart; ++n) sum += x[n] = expf(x[n] - origin);
-  sum += __shfl_xor_sync(kAllLanes, sum, 1);
-  sum += __shfl_xor_sync(kAllLanes, sum, 2);
+  for (int n = 0; n < kMine; ++n) sum += x[n] = expf(x[n] - origin);
+#pragma unroll
+  for (int lanes = 1; lanes < kTile / kMine; lanes *= 2) sum += __shfl_xor_sync(kAllLanes, sum, lanes);
   total = total * shrink + sum;
   largest = m;
 
   if (dropout.p > 0) {
-    const unsigned keep = kept(dropout, draw);
     const float factor = 1 / (1 - dropout.p);
 #pragma unroll
-    for (int n = 0; n < kPart; ++n) x[n] *= keep >> n & 1 ? factor : 0;
+    for (int first = 0; first < kMine; first += kDraws) {
+      const unsigned keep = kept(dropout, draw + first);
+#pragma unroll
+      for (int n = 0; n < kDraws; ++n) x[first + n] *= keep >> n & 1 ? factor : 0;
+    }
   }
 #pragma unroll
-  for (int n = 0; n < kPart / 4; ++n) mine[n] = {x[4 * n], x[4 * n + 1], x[4 * n + 2], x[4 * n + 3]};
+  for (int n = 0; n < kMine / 4; ++n) fours[n] = {x[4 * n], x[4 * n + 1], x[4 * n + 2], x[4 * n + 3]};
   return shrink;
 }
 
 // blockIdx.x: batch row and head; blockIdx.y: tile of queries, the last (which see most) first.
 template <int kD>
-__global__ void __launch_bounds__(kThreads) forward_kernel(float* out, float* lse, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreadsFor<kD>, kBlocks<kD>)
+    forward_kernel(float* out, float* lse, Inputs in, Shape s) {
+  constexpr int kThreads = kThreadsFor<kD>, kMine = kTile * kTile / kThreads;  // columns in the softmax
   SHARED(float4, memory4, [(kInner > kOuter ? kInner : kOuter) / 4]);
-  SHARED(float4, biases4, [2 * kD / 4]);
+  SHARED(float4, biases4, [3 * kD / 4]);
   SHARED(float, row_factor, [kTile]);
   float* memory = reinterpret_cast<float*>(memory4);
-  float* biases = reinterpret_cast<float*>(biases4);
   const int b = int(blockIdx.x) / s.H, h = int(blockIdx.x) % s.H;
   const int i0 = int(gridDim.y - 1 - blockIdx.y) * kTile;
   const int stride = s.H * s.D;
   const int64_t queries = int64_t(b) * s.T * stride + h * s.D, keys = int64_t(b) * s.K * stride + h * s.D;
   const Rows q{in.q + queries, s.T, stride}, k{in.k + keys, s.K, stride}, v{in.v + keys, s.K, stride},
       r{in.r + h * s.D, s.K, stride};
-  load_biases<kD>(biases, in.u, in.w, h, s);
+  const Biases<kD> biases(reinterpret_cast<float*>(biases4), in.u, in.w, h, s);
   const Sight sight(s, in.first_key, b);
 
   Sum<kD> sum;
-  const int row = int(threadIdx.x) / 4, part = int(threadIdx.x) % 4 * kPart;  // in the softmax
+  const int row = int(threadIdx.x) / (kTile / kMine), part = int(threadIdx.x) % (kTile / kMine) * kMine;
   float largest = -INFINITY, total = 0;
 
   const int end = sight.end(min(i0 + kTile, s.T) - 1);
   for (int j0 = sight.begin(i0) / kTile * kTile; j0 < end; j0 += kTile) {
-    Scores scores = {};
-    add_scores(scores, memory, q, {biases, s.scale}, {biases + kD, s.scale}, k, r,
-               {i0, 1, j0, s.T - 1 - i0 - (kTile - 1) + j0}, s);
+    Scores<kThreads> scores;
+    add_scores(scores, memory, q, biases.u, biases.from_u_to_w, 1, k, r, {i0, 1, j0, s.T - 1 - i0 - (kTile - 1) + j0},
+               s);
     __syncthreads();
-#pragma unroll
-    for (int a = 0; a < kEach; ++a)
-#pragma unroll
-      for (int c = 0; c < kEach; ++c) {
-        const int i = score_y() + kPart * a, j = score_x() + kPart * c;
-        memory[i * kScoreStride + j] = sight.sees(i0 + i, j0 + j) ? scores[a][c] : -INFINITY;
-      }
+    scores.each([&](int a, int c) {
+      const int i = scores.query(a), j = scores.key(c);
+      memory[i * kScoreStride + j] = sight.sees(i0 + i, j0 + j) ? scores.x[a][c] : -INFINITY;
+    });
     __syncthreads();
-    const float shrink =
-        online_softmax(memory, largest, total, s.dropout,
-                       int64_t(s.dropout.first) + (int64_t(blockIdx.x) * s.T + i0 + row) * s.K + j0 + part);
-    if (part == 0) row_factor[row] = shrink;
+    const float factor =
+        online_softmax<kMine>(memory + row * kScoreStride + part, largest, total, s.dropout,
+                              int64_t(s.dropout.first) + (int64_t(blockIdx.x) * s.T + i0 + row) * s.K + j0 + part);
+    if (part == 0) row_factor[row] = factor;
     __syncthreads();
-    const float shrink0 = row_factor[sum_row()], shrink1 = row_factor[sum_row() + 1];
+    float shrink[Sum<kD>::kRows];
 #pragma unroll
-    for (int n = 0; n < kD / kColumns; ++n)
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        float4& x = sum.x[n][i];
-        const float f = i ? shrink1 : shrink0;
-        x = {x.x * f, x.y * f, x.z * f, x.w * f};
-      }
+    for (int i = 0; i < Sum<kD>::kRows; ++i) shrink[i] = row_factor[sum.row() + i];
+    sum.each([&](float4& x, int i) { x = {x.x * shrink[i], x.y * shrink[i], x.z * shrink[i], x.w * shrink[i]}; });
     add_outer_products<false>(sum, memory, v, j0, 1, s);
   }
 
@@ -117,7 +114,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(float* out, float* ls
     if (i0 + row < s.T) lse[int64_t(blockIdx.x) * s.T + i0 + row] = largest + logf(total);
   }
   __syncthreads();
-  sum.store(out + queries, stride, i0, s.T, row_factor[sum_row()], row_factor[sum_row() + 1], s);
+  sum.store(out + queries, stride, i0, s.T, s, [&](int i) { return row_factor[i]; });
 }
 
 }  // namespace
@@ -128,7 +125,7 @@ void relative_attention_forward(real* out, real* lse, const real* q, const real*
   const Shape s = shape_of(attention, out, q, k, v, r, u, w);
   if (s.B == 0 || s.H == 0 || s.T == 0) return;
   with_width(s.D, [&](auto width) {
-    LAUNCH(forward_kernel<width()>, heads_and_tiles(s, s.T), kThreads, 0, stream())
+    LAUNCH(forward_kernel<width()>, heads_and_tiles(s, s.T), kThreadsFor<width()>, 0, stream())
     (out, lse, Inputs{q, k, v, r, u, w, first_key}, s);
     CUDA_LAUNCHED();
   });

@@ -1,18 +1,23 @@
 // What the forward and the backward of relative attention share (docs/relative-attention.md derives the formulas): who
 // sees whom, how tiles come into shared memory, and the small products that everything is made of.
 //
-// A block of 256 threads works on tiles of 64 queries × 64 keys. The (64, 64) scores of a tile live in its registers,
-// 16 a thread, and then in shared memory, never in global memory.
+// A block works on tiles of 64 queries × 64 keys. The (64, 64) scores of a tile live in its registers, 8 × 4 a thread,
+// and then in shared memory, never in global memory.
+//
+// What bounds these kernels is shared memory, not arithmetic: an SM multiplies and adds 128 numbers a clock, and takes
+// 128 bytes a clock out of shared memory into registers. That several lanes of a warp read the same does not help, for
+// each gets a copy. So a product of n × m numbers a thread, which reads 16 (n + m) bytes for 4 n m multiplications, is
+// bound by its reads unless 4 (n + m) ≤ n m: the more scores a thread has, the better.
 //
 //   inner products   a[i,j] += x_i·y_j             x: 64 rows, y: 64 rows
 //                    a[i,j] += x_i·z_{j−i+63}      z: a band of 127 rows; the relative term, where query i and key j
 //                                                  (counted within the tile) meet row T−1−i+j of r
-//   outer products   o_i    += Σ_j a[i,j] y_j      o: 64 rows of D, in registers, D/4 a thread
+//   outer products   o_i    += Σ_j a[i,j] y_j      o: 64 rows of D, in registers
 //                    o_i    += Σ_j a[i,j] z_{j−i+63}
 //
 // The rows come in strips of 16 columns (inner products) or 32 (outer products), so that shared memory does not grow
-// with D: 26 KiB, or 35 where the second outer product is needed. While a strip is worked on, the next is on its way
-// from global memory into registers. 256 threads: with 4 × 4 scores each they are a tile, and two blocks fill an SM.
+// with D: 26 KiB, or 35 where the second outer product is needed. While a block waits for a strip, others of the same
+// SM are at work.
 //
 // Convention: every step waits at a barrier before it writes shared memory, none waits after its last read.
 #pragma once
@@ -25,33 +30,46 @@
 
 namespace lem::LEM_DEVICE::relative {
 
-constexpr int kThreads = 256;
-constexpr int kTile = 64;             // queries and keys
-constexpr int kBand = 2 * kTile - 1;  // rows of r that they meet
-constexpr int kPart = 16;             // a thread's scores are those of queries y, y + 16, … and keys x, x + 16, …
-constexpr int kEach = kTile / kPart;  // so many of each
-constexpr int kStrip = 16;            // columns of an inner product at a time
+constexpr int kTile = 64;                 // queries and keys
+constexpr int kBand = 2 * kTile - 1;      // rows of r that they meet
+constexpr int kStrip = 16;                // columns of an inner product at a time
 constexpr int kStripStride = kStrip + 4;  // 8 neighbouring rows of 16 bytes fall into 32 different banks
 constexpr int kStripFloats = kTile * kStripStride;
 constexpr int kColumns = 32;  // columns of an outer product at a time
 constexpr int kScoreStride = kTile + 4;
 constexpr int kMaxD = 128;
+constexpr int kDraws = 16;                // dropout is drawn for so many neighbouring pairs at a time
 constexpr int64_t kMaxK = 65535 * kTile;  // as many tiles as a grid has rows
 
 // A block's shared memory, in floats, one use after the other:
-//   inner products   x (64), x' (64), y (64), z (127 rows), each of kStripStride
+//   inner products   x (64), y (64), z (127 rows), each of kStripStride
 //   outer products   scores (64 rows of kScoreStride), then the strip of y (64 rows) or z (127 rows of kColumns)
-constexpr int kInner = (3 * kTile + kBand) * kStripStride;
+constexpr int kInner = (2 * kTile + kBand) * kStripStride;
 constexpr int kScores = kTile * kScoreStride;
 constexpr int kOuter = kScores + kTile * kColumns;
 constexpr int kOuterBand = kScores + kBand * kColumns;
+
+/// Threads of a block for sums of kD columns. 128 have 8 × 4 scores each; where the sums are too wide for their
+/// registers, 256 have 4 × 4.
+template <int kD>
+constexpr int kThreadsFor = kD <= 64 ? 128 : 256;
+
+/// Blocks that an SM shall hold at least, for which the compiler does with 168 registers a thread: another block
+/// computes while one waits for a strip. A Turing SM's 64 KiB of shared memory hold two.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <int kD>
+constexpr int kBlocks = kD <= 64 ? 2 : 1;
+#else
+template <int kD>
+constexpr int kBlocks = kD <= 64 ? 3 : 1;
+#endif
 
 /// Sizes, as kernels take them.
 struct Shape {
   int B, T, K, H, D;
   int window;  // 0: none
   float scale;
-  bool vector;  // all rows begin on 16 bytes and have whole float4s
+  int vector;  // so many floats come in one read: all rows begin on 4, or 2, of them and are whole; else 1
   Dropout dropout;
   int64_t head;  // the heads before dropout's first draw: in backward the draws' own sum would spill a register
 };
@@ -63,11 +81,15 @@ Shape shape_of(const RelativeAttention& s, const Arrays*... arrays) {
         kMaxD);
   check(s.T <= s.K && s.K <= kMaxK, "[relative_attention] wrong lengths: got T = {}, K = {}, expected T ≤ K ≤ {}", s.T,
         s.K, kMaxK);
-  const bool aligned = ((reinterpret_cast<uintptr_t>(arrays) % 16 == 0) && ...);
+  check(s.K * s.H * s.D < int64_t(1) << 31,
+        "[relative_attention] a batch row of K × H × D = {} × {} × {} numbers: expected fewer than 2³¹", s.K, s.H, s.D);
+  const auto whole = [&](int n) {
+    return ((reinterpret_cast<uintptr_t>(arrays) % (4 * n) == 0) && ...) && s.D % n == 0;
+  };
   return {int(s.B),  int(s.T),
           int(s.K),  int(s.H),
           int(s.D),  int(std::min(s.window, s.K)),  // K keys back are all keys
-          s.scale,   aligned && s.D % 4 == 0,
+          s.scale,   whole(4) ? 4 : whole(2) ? 2 : 1,
           s.dropout, int64_t(s.dropout.first) / std::max<int64_t>(1, s.T * s.K)};
 }
 
@@ -87,14 +109,18 @@ void with_width(int D, Launch launch) {
 
 // ---- who sees whom ----
 
-/// The keys [begin(i), end(i)) that query i sees. Both ends grow with i, and end(i) ≤ K.
+/// The keys [begin(i), end(i)) that query i sees: those from `first` on with before < j − i ≤ offset. Both ends grow
+/// with i, and end(i) ≤ K.
 struct Sight {
-  int T, offset, window, first;
+  int offset, before, first;
   __device__ Sight(const Shape& s, const int32_t* first_key, int b)
-      : T(s.T), offset(s.K - s.T), window(s.window), first(first_key ? max(0, first_key[b]) : 0) {}
+      : offset(s.K - s.T),
+        before(offset - (s.window > 0 ? s.window : s.K)),
+        first(first_key ? max(0, first_key[b]) : 0) {}
   __device__ int end(int i) const { return i + offset + 1; }
-  __device__ int begin(int i) const { return window > 0 ? max(first, end(i) - window) : first; }
-  __device__ bool sees(int i, int j) const { return i >= 0 && i < T && j >= begin(i) && j < end(i); }
+  __device__ int begin(int i) const { return max(first, i + before + 1); }
+  /// For a tile by the distance j − i, which many of its pairs share.
+  __device__ bool sees(int i, int j) const { return j - i <= offset && j - i > before && j >= first; }
 };
 
 // Bit c of the result: dropout keeps the element of draw `draw` + c, c in [0, 16). Five Philox blocks cover them,
@@ -103,19 +129,19 @@ __device__ inline unsigned kept(const Dropout& d, int64_t draw) {
   const int shift = int(draw & 3);
   unsigned bits = 0;
 #pragma unroll 1
-  for (int g = 0; g < kPart / 4 + 1; ++g) {
+  for (int g = 0; g < kDraws / 4 + 1; ++g) {
     const uint4 four = philox(d.stream, uint64_t((draw >> 2) + g));
     const unsigned keep = unsigned(uniform_of(four.x) >= d.p) | unsigned(uniform_of(four.y) >= d.p) << 1 |
                           unsigned(uniform_of(four.z) >= d.p) << 2 | unsigned(uniform_of(four.w) >= d.p) << 3;
     bits |= keep << (4 * g) >> shift;
   }
-  return bits & ((1u << kPart) - 1);
+  return bits & ((1u << kDraws) - 1);
 }
 
 // ---- rows from global memory ----
 
-__device__ inline void store4(float* p, float4 x, int left, bool vector) {
-  if (vector) {
+__device__ inline void store4(float* p, float4 x, int left, int vector) {
+  if (vector == 4) {
     *reinterpret_cast<float4*>(p) = x;
     return;
   }
@@ -134,78 +160,112 @@ struct Rows {
 
 /// What becomes of queries on their way into shared memory: scale · q + bias, the bias in shared memory.
 struct Bias {
-  const float* values;  // (D), times the scale already
+  const float* values;  // of the strip's first column on, times the scale already
   float scale;
+  __device__ float4 operator()(float4 q, int d) const {
+    const float4 b = *reinterpret_cast<const float4*>(values + d);
+    return {fmaf(q.x, scale, b.x), fmaf(q.y, scale, b.y), fmaf(q.z, scale, b.z), fmaf(q.w, scale, b.w)};
+  }
 };
 
-/// Both biases of a head times the scale, in shared memory (2, kD), zero beyond D. The next barrier is the caller's.
+/// What stands in shared memory for a head, each (kD), zero beyond D: scale · u, scale · w, and scale · (w − u).
 template <int kD>
-__device__ inline void load_biases(float* biases, const float* u, const float* w, int h, const Shape& s) {
-  for (int d = int(threadIdx.x); d < kD; d += kThreads) {
-    biases[d] = d < s.D ? u[h * s.D + d] * s.scale : 0;
-    biases[kD + d] = d < s.D ? w[h * s.D + d] * s.scale : 0;
-  }
-}
+struct Biases {
+  float *u, *w, *from_u_to_w;
 
-/// Rows first, first + step, … of a strip of columns: fetched into registers, kept, stored to shared memory. Thread t
-/// takes float4s t, t + 256, …: neighbours read neighbouring 16 bytes of a row.
-template <int kRows, int kWidth>
+  /// `memory`: 3 kD floats. The next barrier is the caller's.
+  __device__ Biases(float* memory, const float* u_row, const float* w_row, int h, const Shape& s)
+      : u(memory), w(memory + kD), from_u_to_w(memory + 2 * kD) {
+    for (int d = int(threadIdx.x); d < kD; d += kThreadsFor<kD>) {
+      u[d] = d < s.D ? u_row[h * s.D + d] * s.scale : 0;
+      w[d] = d < s.D ? w_row[h * s.D + d] * s.scale : 0;
+      from_u_to_w[d] = w[d] - u[d];
+    }
+  }
+};
+
+/// Rows first, first + step, … of a strip of kWidth columns, on their way into shared memory: fetched into registers,
+/// then stored. Of 8 rows of 16 columns a warp takes one float4 a lane, so that neighbours read neighbouring 16 bytes
+/// of a row; and 8 neighbouring lanes, whose float4s are stored together, have rows n and n + 4, which lie in different
+/// banks.
+template <int kThreads, int kRows, int kWidth>
 struct Strip {
-  static constexpr int kFours = kRows * kWidth / 4;
-  static constexpr int kMine = (kFours + kThreads - 1) / kThreads;
+  static constexpr int kTogether = kThreads * 4 / kWidth, kMine = (kRows + kTogether - 1) / kTogether;  // rows
   float4 x[kMine];
 
-  __device__ void fetch(const Rows& rows, int first, int step, int column, int D, bool vector) {
-    if (vector)  // outside of the loop, so that all loads are under way together
-      each(rows, first, step, column, D, [](const float* p, int) { return *reinterpret_cast<const float4*>(p); });
-    else
-      each(rows, first, step, column, D, [](const float* p, int left) {
-        return float4{p[0], left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
-      });
+  static __device__ int column() { return 4 * (int(threadIdx.x) % (kWidth / 4)); }
+  static __device__ int row(int n) {
+    const int t = int(threadIdx.x);
+    return n * kTogether + (kWidth == 16 ? t / 32 * 8 + t % 32 / 8 + t % 8 / 4 * 4 : t / (kWidth / 4));
   }
-  template <int kStride>
-  __device__ void store(float* to) const {
-    put<kStride>(to, [](float4 q, int) { return q; });
-  }
-  template <int kStride>
-  __device__ void store(float* to, Bias bias, int column) const {
-    put<kStride>(to, [&](float4 q, int d) {
-      const float4 b = *reinterpret_cast<const float4*>(bias.values + column + d);
-      const float f = bias.scale;
-      return float4{fmaf(q.x, f, b.x), fmaf(q.y, f, b.y), fmaf(q.z, f, b.z), fmaf(q.w, f, b.w)};
-    });
-  }
+  static __device__ bool mine(int n) { return kRows % kTogether == 0 || row(n) < kRows; }
 
- private:
+  /// load(p, left): a float4 from p on, of whose row `left` columns remain.
   template <class Load>
-  __device__ void each(const Rows& rows, int first, int step, int column, int D, Load load) {
+  __device__ void fetch(const Rows& rows, int first, int step, int strip, int D, Load load) {
+    const int left = D - strip - column();
+    int at = first + step * row(0);
+    int from = at * rows.stride + strip + column();
 #pragma unroll
     for (int n = 0; n < kMine; ++n) {
-      const int e = int(threadIdx.x) + n * kThreads;
-      const int row = first + step * (e / (kWidth / 4)), d = column + 4 * (e % (kWidth / 4));
-      const bool inside = e < kFours && row >= 0 && row < rows.count && d < D;
-      x[n] = inside ? load(rows.data + int64_t(row) * rows.stride + d, D - d) : float4{0, 0, 0, 0};
+      x[n] = left > 0 && at >= 0 && at < rows.count && mine(n) ? load(rows.data + from, left) : float4{0, 0, 0, 0};
+      at += step * kTogether, from += step * kTogether * rows.stride;
     }
   }
-  template <int kStride, class F>
-  __device__ void put(float* to, F f) const {
+  template <int kStride, class Change>
+  __device__ void store(float* to, Change change) const {
 #pragma unroll
-    for (int n = 0; n < kMine; ++n) {
-      const int e = int(threadIdx.x) + n * kThreads, d = 4 * (e % (kWidth / 4));
-      if (e < kFours) *reinterpret_cast<float4*>(to + e / (kWidth / 4) * kStride + d) = f(x[n], d);
-    }
+    for (int n = 0; n < kMine; ++n)
+      if (mine(n)) *reinterpret_cast<float4*>(to + row(n) * kStride + column()) = change(x[n], column());
   }
 };
+struct Unchanged {
+  __device__ float4 operator()(float4 x, int) const { return x; }
+};
+
+/// fetch(load) with the widest reads that all rows allow, chosen once for all that is fetched, so that all reads are
+/// under way together.
+template <class Fetch>
+__device__ inline void with_reads(const Shape& s, Fetch fetch) {
+  if (s.vector == 4)
+    fetch([](const float* p, int) { return *reinterpret_cast<const float4*>(p); });
+  else if (s.vector == 2)
+    fetch([](const float* p, int left) {
+      const float2 a = *reinterpret_cast<const float2*>(p),
+                   b = left > 2 ? *reinterpret_cast<const float2*>(p + 2) : float2{0, 0};
+      return float4{a.x, a.y, b.x, b.y};
+    });
+  else
+    fetch([](const float* p, int left) {
+      return float4{p[0], left > 1 ? p[1] : 0, left > 2 ? p[2] : 0, left > 3 ? p[3] : 0};
+    });
+}
 
 // ---- inner products ----
 
-// The 8 warps stand 4 above each other, 2 side by side; the lanes of each, 4 × 8. So a warp reads 4 rows of x, 8 of y
-// and 11 of z at a time: few enough for one or two passes over the banks.
-__device__ inline int score_x() { return int(threadIdx.x) % 8 + int(threadIdx.x) / 32 % 2 * 8; }
-__device__ inline int score_y() { return int(threadIdx.x) / 8 % 4 + int(threadIdx.x) / 64 * 4; }
+/// A thread's scores of a tile: x[a][c] is that of query query(a) and key key(c), counted within the tile. Both grow by
+/// kPart, so that pairs with the same c − a meet the same row of a band. Of a warp's lanes 8 have neighbouring keys and
+/// one query: the rows that they read of each operand are the same, or lie in different banks.
+template <int kThreads>
+struct Scores {
+  static constexpr int kKeys = 4, kQueries = kTile * kTile / kThreads / kKeys, kPart = kTile / kQueries;
+  float x[kQueries][kKeys] = {};
 
-/// A thread's 16 of a tile's scores: [a][c] is that of query y + 16 a and key x + 16 c.
-using Scores = float[kEach][kEach];
+  static __device__ int query(int a) { return first_query() + kPart * a; }
+  static __device__ int key(int c) { return first_key() + kPart * c; }
+  // Warps stand two side by side, the others above each other.
+  static __device__ int first_query() { return int(threadIdx.x) / 8 % 4 + int(threadIdx.x) / 64 * 4; }
+  static __device__ int first_key() {
+    return int(threadIdx.x) % 8 + int(threadIdx.x) / 32 % 2 * (kPart == 8 ? kTile / 2 : 8);
+  }
+  template <class F>
+  static __device__ void each(F f) {
+#pragma unroll
+    for (int a = 0; a < kQueries; ++a)
+#pragma unroll
+      for (int c = 0; c < kKeys; ++c) f(a, c);
+  }
+};
 
 __device__ inline float4 row4(const float* x, int row, int d) {
   return *reinterpret_cast<const float4*>(x + row * kStripStride + d);
@@ -217,27 +277,27 @@ __device__ inline void add_dot(float& sum, float4 a, float4 b) {
   sum = fmaf(a.w, b.w, sum);
 }
 
-/// scores += x_a·y_c, or x_a·y_{c−a+63} if kBanded. `width`: columns, a multiple of 4. Of 4 columns: 64 multiplications
-/// and additions; 8 or 11 reads of 16 bytes.
-template <bool kBanded>
-__device__ inline void add_inner(Scores& scores, const float* x, const float* y, int width) {
-  x += score_y() * kStripStride;
-  y += (kBanded ? score_x() - score_y() + kTile - 1 : score_x()) * kStripStride;
-#pragma unroll 1
-  for (int d = 0; d < width; d += 4) {
-    float4 xa[kEach];
+/// scores += x_a·y_c, or x_a·y_{c−a+63} if kBanded, for four columns: 4 reads of y, or 11 (7 of 4 × 4 scores).
+template <bool kBanded, int kThreads, int kQueries>
+__device__ inline void add_inner(Scores<kThreads>& scores, const float4 (&x)[kQueries], const float* y, int d) {
+  using Own = Scores<kThreads>;
+  y += (kBanded ? Own::first_key() - Own::first_query() + kTile - 1 : Own::first_key()) * kStripStride;
 #pragma unroll
-    for (int a = 0; a < kEach; ++a) xa[a] = row4(x, kPart * a, d);
+  for (int e = kBanded ? 1 - Own::kQueries : 0; e < Own::kKeys; ++e) {
+    const float4 ye = row4(y, Own::kPart * e, d);
 #pragma unroll
-    for (int e = kBanded ? 1 - kEach : 0; e < kEach; ++e) {
-      const float4 ye = row4(y, kPart * e, d);
-#pragma unroll
-      for (int a = 0; a < kEach; ++a) {
-        const int c = kBanded ? a + e : e;  // the pairs with c − a = e share a row of the band
-        if (c >= 0 && c < kEach) add_dot(scores[a][c], xa[a], ye);
-      }
+    for (int a = 0; a < Own::kQueries; ++a) {
+      const int c = kBanded ? a + e : e;  // the pairs with c − a = e share a row of the band
+      if (c >= 0 && c < Own::kKeys) add_dot(scores.x[a][c], x[a], ye);
     }
   }
+}
+
+/// A thread's rows of x, four columns.
+template <int kThreads, int kQueries>
+__device__ inline void read_rows(float4 (&rows)[kQueries], const float* x, int d) {
+#pragma unroll
+  for (int a = 0; a < kQueries; ++a) rows[a] = row4(x, Scores<kThreads>::query(a), d);
 }
 
 /// Where a tile's rows begin. Queries query, query + step, …; the plain rows and the band upwards.
@@ -245,79 +305,99 @@ struct At {
   int query, step, plain, band;
 };
 
-/// The scores of a tile: (q + plain bias)·y + (q + band's bias)·z, over all D columns. Reads of global memory, in rows
-/// of D floats: 64 of q and y each, 127 of z. All threads must come.
-__device__ inline void add_scores(Scores& scores, float* memory, const Rows& q, Bias plain, Bias banded, const Rows& y,
-                                  const Rows& z, At at, const Shape& s) {
-  float *x = memory, *x2 = x + kStripFloats, *ys = x2 + kStripFloats, *zs = ys + kStripFloats;
-  Strip<kTile, kStrip> next_q, next_y;
-  Strip<kBand, kStrip> next_z;
-  const auto fetch = [&](int d) {
-    next_q.fetch(q, at.query, at.step, d, s.D, s.vector);
-    next_y.fetch(y, at.plain, 1, d, s.D, s.vector);
-    next_z.fetch(z, at.band, 1, d, s.D, s.vector);
-  };
-  fetch(0);
+/// The scores of a tile: x·y + (x + shift)·z with x = scale · q + bias, over all D columns. Reads of global memory, in
+/// rows of D floats: 64 of q and y each, 127 of z. All threads must come. bias, shift (kD): in shared memory, the one
+/// times the scale, the other times `sign`.
+template <int kThreads>
+__device__ inline void add_scores(Scores<kThreads>& scores, float* memory, const Rows& q, const float* bias,
+                                  const float* shift, float sign, const Rows& y, const Rows& z, At at, const Shape& s) {
+  float *x = memory, *ys = x + kStripFloats, *zs = ys + kStripFloats;
+  Strip<kThreads, kTile, kStrip> q_strip, y_strip;
+  Strip<kThreads, kBand, kStrip> z_strip;
 #pragma unroll 1
-  for (int d = 0; d < s.D; d += kStrip) {
+  for (int column = 0; column < s.D; column += kStrip) {
+    with_reads(s, [&](auto load) {
+      q_strip.fetch(q, at.query, at.step, column, s.D, load);
+      y_strip.fetch(y, at.plain, 1, column, s.D, load);
+      z_strip.fetch(z, at.band, 1, column, s.D, load);
+    });
     __syncthreads();
-    next_q.store<kStripStride>(x, plain, d);
-    next_q.store<kStripStride>(x2, banded, d);
-    next_y.store<kStripStride>(ys);
-    next_z.store<kStripStride>(zs);
+    q_strip.template store<kStripStride>(x, Bias{bias + column, s.scale});
+    y_strip.template store<kStripStride>(ys, Unchanged{});
+    z_strip.template store<kStripStride>(zs, Unchanged{});
     __syncthreads();
-    if (d + kStrip < s.D) fetch(d + kStrip);
-    const int width = min(kStrip, (s.D - d + 3) / 4 * 4);
-    add_inner<false>(scores, x, ys, width);
-    add_inner<true>(scores, x2, zs, width);
+    const int width = min(kStrip, (s.D - column + 3) / 4 * 4);
+#pragma unroll 1
+    for (int d = 0; d < width; d += 4) {
+      float4 rows[Scores<kThreads>::kQueries];
+      read_rows<kThreads>(rows, x, d);
+      add_inner<false>(scores, rows, ys, d);
+      const float4 b = *reinterpret_cast<const float4*>(shift + column + d);
+#pragma unroll
+      for (float4& row : rows)
+        row = {fmaf(sign, b.x, row.x), fmaf(sign, b.y, row.y), fmaf(sign, b.z, row.z), fmaf(sign, b.w, row.w)};
+      add_inner<true>(scores, rows, zs, d);
+    }
   }
 }
 
 /// products += x_a·y_c, or x_a·y_{c−a+63} if kBanded. Reads 64 rows of x and 64 or 127 of y. All threads must come.
-template <bool kBanded>
-__device__ inline void add_products(Scores& products, float* memory, const Rows& x, const Rows& y, At at,
+template <bool kBanded, int kThreads>
+__device__ inline void add_products(Scores<kThreads>& products, float* memory, const Rows& x, const Rows& y, At at,
                                     const Shape& s) {
-  Strip<kTile, kStrip> next_x;
-  Strip<kBanded ? kBand : kTile, kStrip> next_y;
-  const auto fetch = [&](int d) {
-    next_x.fetch(x, at.query, at.step, d, s.D, s.vector);
-    next_y.fetch(y, kBanded ? at.band : at.plain, 1, d, s.D, s.vector);
-  };
-  fetch(0);
+  float *xs = memory, *ys = xs + kStripFloats;
+  Strip<kThreads, kTile, kStrip> x_strip;
+  Strip<kThreads, kBanded ? kBand : kTile, kStrip> y_strip;
 #pragma unroll 1
-  for (int d = 0; d < s.D; d += kStrip) {
+  for (int column = 0; column < s.D; column += kStrip) {
+    with_reads(s, [&](auto load) {
+      x_strip.fetch(x, at.query, at.step, column, s.D, load);
+      y_strip.fetch(y, kBanded ? at.band : at.plain, 1, column, s.D, load);
+    });
     __syncthreads();
-    next_x.template store<kStripStride>(memory);
-    next_y.template store<kStripStride>(memory + kStripFloats);
+    x_strip.template store<kStripStride>(xs, Unchanged{});
+    y_strip.template store<kStripStride>(ys, Unchanged{});
     __syncthreads();
-    if (d + kStrip < s.D) fetch(d + kStrip);
-    add_inner<kBanded>(products, memory, memory + kStripFloats, min(kStrip, (s.D - d + 3) / 4 * 4));
+    const int width = min(kStrip, (s.D - column + 3) / 4 * 4);
+#pragma unroll 1
+    for (int d = 0; d < width; d += 4) {
+      float4 rows[Scores<kThreads>::kQueries];
+      read_rows<kThreads>(rows, xs, d);
+      add_inner<kBanded>(products, rows, ys, d);
+    }
   }
 }
 
 // ---- outer products ----
 
-// A thread has two neighbouring rows of the sum, and of each 32 columns four.
-__device__ inline int sum_row() { return int(threadIdx.x) / 8 * 2; }
-__device__ inline int sum_column() { return int(threadIdx.x) % 8 * 4; }
-
-/// A thread's part of a (64, D) sum: columns 32 n + sum_column() … + 3 of row sum_row() + i.
+/// A thread's part of a (64, D) sum: columns 32 n + column() … + 3 of row row() + i.
 template <int kD>
 struct Sum {
-  float4 x[kD / kColumns][2] = {};
+  static constexpr int kThreads = kThreadsFor<kD>, kRows = kTile * kColumns / 4 / kThreads;
+  float4 x[kD / kColumns][kRows] = {};
 
-  /// The rows of one head, times `factor`. `to`: the head's row 0; only rows below `count` are written.
-  __device__ void store(float* to, int stride, int first, int count, float factor0, float factor1,
-                        const Shape& s) const {
+  static __device__ int row() { return int(threadIdx.x) / 8 * kRows; }
+  static __device__ int column() { return int(threadIdx.x) % 8 * 4; }
+  template <class F>
+  __device__ void each(F f) {
+#pragma unroll
+    for (auto& strip : x)
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) f(strip[i], i);
+  }
+
+  /// The rows of one head, row i times factor(i). `to`: the head's row 0; only rows below `count` are written.
+  template <class Factor>
+  __device__ void store(float* to, int stride, int first, int count, const Shape& s, Factor factor) const {
 #pragma unroll
     for (int n = 0; n < kD / kColumns; ++n) {
-      const int d = n * kColumns + sum_column();
+      const int d = n * kColumns + column();
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int row = first + sum_row() + i;
-        const float f = i ? factor1 : factor0;
-        if (row < count && d < s.D)
-          store4(to + int64_t(row) * stride + d, {x[n][i].x * f, x[n][i].y * f, x[n][i].z * f, x[n][i].w * f}, s.D - d,
+      for (int i = 0; i < kRows; ++i) {
+        const int at = first + row() + i;
+        const float f = factor(row() + i);
+        if (at < count && d < s.D)
+          store4(to + int64_t(at) * stride + d, {x[n][i].x * f, x[n][i].y * f, x[n][i].z * f, x[n][i].w * f}, s.D - d,
                  s.vector);
       }
     }
@@ -330,31 +410,32 @@ __device__ inline void add_times(float4& sum, float a, float4 x) {
   sum.z = fmaf(a, x.z, sum.z);
   sum.w = fmaf(a, x.w, sum.w);
 }
-__device__ inline float4 scores4(const float* scores, int row, int j) {
-  return *reinterpret_cast<const float4*>(scores + row * kScoreStride + j);
-}
-__device__ inline float4 column4(const float* x, int row) {
-  return *reinterpret_cast<const float4*>(x + row * kColumns + sum_column());
-}
 
-/// sum_i += Σ_j score[i,j] y_j, or z_{j−i+63} if kBanded; y or z lies behind the scores. For each j, 8 multiplications
-/// and additions; a read of 16 bytes, and half a read of scores. (Row i + 1 of the sum meets at j the band's row that
-/// row i met at j − 1.)
-template <bool kBanded>
-__device__ inline void add_outer(float4 (&sum)[2], const float* scores) {
-  const float* rows = scores + kScores;
-  const int i = sum_row(), band = kTile - 1 - i;
-  float4 last = kBanded ? column4(rows, band - 1) : float4{0, 0, 0, 0};
+/// sum_i += Σ_j score[i,j] y_j, or z_{j−i+63} if kBanded; y or z lies behind the scores. For four j a thread reads 4
+/// rows of scores and 4 of y, 16 bytes each, for 64 multiplications and additions. (Row i + 1 of the sum meets at j the
+/// band's row that row i met at j − 1.)
+template <bool kBanded, int kD, int kRows>
+__device__ inline void add_outer(float4 (&sum)[kRows], const float* scores) {
+  const int row = Sum<kD>::row();
+  const float* rows = scores + kScores + Sum<kD>::column() + (kBanded ? kTile - 1 - row : 0) * kColumns;
+  const auto at = [&](int j) { return *reinterpret_cast<const float4*>(rows + j * kColumns); };
+  float4 met[kRows];  // by each row of the sum
+  if (kBanded)
+#pragma unroll
+    for (int i = 1; i < kRows; ++i) met[i] = at(-i);
 #pragma unroll 2
   for (int j = 0; j < kTile; j += 4) {
-    const float4 a = scores4(scores, i, j), b = scores4(scores, i + 1, j);
-    const float as[4] = {a.x, a.y, a.z, a.w}, bs[4] = {b.x, b.y, b.z, b.w};
+    float4 a[kRows];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) a[i] = *reinterpret_cast<const float4*>(scores + (row + i) * kScoreStride + j);
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const float4 row = column4(rows, kBanded ? band + j + n : j + n);
-      add_times(sum[0], as[n], row);
-      add_times(sum[1], bs[n], kBanded ? last : row);
-      last = row;
+      met[0] = at(j + n);
+#pragma unroll
+      for (int i = 0; i < kRows; ++i)
+        add_times(sum[i], n == 0 ? a[i].x : n == 1 ? a[i].y : n == 2 ? a[i].z : a[i].w, met[kBanded ? i : 0]);
+#pragma unroll
+      for (int i = kRows - 1; i > 0; --i) met[i] = met[i - 1];
     }
   }
 }
@@ -362,23 +443,22 @@ __device__ inline void add_outer(float4 (&sum)[2], const float* scores) {
 /// The same for all columns. `memory` holds the scores, (64, kScoreStride), which other threads may just have written.
 /// Reads 64 rows of D floats, or 127, from row `first` on; with a bias (times the scale) it is q + bias that is
 /// summed. All threads must come.
-template <bool kBanded, int kD, class... Biases>
+template <bool kBanded, int kD>
 __device__ inline void add_outer_products(Sum<kD>& sum, float* memory, const Rows& rows, int first, int step,
-                                          const Shape& s, Biases... bias) {
-  Strip<kBanded ? kBand : kTile, kColumns> next;
-  next.fetch(rows, first, step, 0, s.D, s.vector);
+                                          const Shape& s, const float* bias = nullptr) {
+  Strip<kThreadsFor<kD>, kBanded ? kBand : kTile, kColumns> strip;
 #pragma unroll
   for (int n = 0; n < kD / kColumns; ++n) {
-    const int d = n * kColumns;
-    if (d >= s.D) continue;
+    const int column = n * kColumns;
+    if (column >= s.D) continue;
+    with_reads(s, [&](auto load) { strip.fetch(rows, first, step, column, s.D, load); });
     __syncthreads();
-    if constexpr (sizeof...(bias) > 0)
-      next.template store<kColumns>(memory + kScores, bias..., d);
+    if (bias != nullptr)
+      strip.template store<kColumns>(memory + kScores, Bias{bias + column, s.scale});
     else
-      next.template store<kColumns>(memory + kScores);
+      strip.template store<kColumns>(memory + kScores, Unchanged{});
     __syncthreads();
-    if (d + kColumns < s.D) next.fetch(rows, first, step, d + kColumns, s.D, s.vector);
-    add_outer<kBanded>(sum.x[n], memory);
+    add_outer<kBanded, kD>(sum.x[n], memory);
   }
 }
 

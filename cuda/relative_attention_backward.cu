@@ -22,6 +22,12 @@ namespace {
 
 using namespace relative;
 
+// Scores, their gradients and two sums of 64 columns are 128 registers a thread: with three blocks there is no room.
+template <int kD>
+constexpr int kBlocksForTwo = kD == 64 ? 2 : kBlocks<kD>;
+
+constexpr int kSumThreads = 256;  // of the kernels that only add
+
 struct Inputs {
   const float *dout, *q, *k, *v, *r, *u, *w;
   const float *lse, *delta;  // (B, H, T)
@@ -66,67 +72,78 @@ struct Pairs {
 };
 
 /// A block's shared memory.
+template <int kD>
 struct Shared {
-  float* memory;   // the tiles: relative_attention.h
-  float* biases;   // scale · u, scale · w
-  unsigned* keep;  // (64, 4): which of 16 neighbouring pairs dropout keeps
+  float* memory;  // the tiles: relative_attention.h
+  Biases<kD> biases;
+  unsigned* keep;      // (64, 4): which of 16 neighbouring pairs dropout keeps
+  float *lse, *delta;  // (64): of the tile's queries
+
+  __device__ Shared(float4* memory, float4* biases, float* rows, unsigned* keep, const Inputs& in, int h,
+                    const Shape& s)
+      : memory(reinterpret_cast<float*>(memory)),
+        biases(reinterpret_cast<float*>(biases), in.u, in.w, h, s),
+        keep(keep),
+        lse(rows),
+        delta(rows + kTile) {}
 };
 
 /// Scores and dp of a tile, made into weights = m p and gradients = dscore; 0 for pairs that do not see each other.
 /// 3 products; (64 + 64 + 127 + 64 + 64 or 127) · 4 D bytes.
-template <int kD, bool kByDistance>
-__device__ inline void score_gradients(Scores& weights, Scores& gradients, const Shared& shared,
+template <int kD, bool kByDistance, class Scores>
+__device__ inline void score_gradients(Scores& weights, Scores& gradients, const Shared<kD>& shared,
                                        const Pairs<kByDistance>& pairs, const Head& head, const Shape& s) {
-  if (s.dropout.p > 0) {
-    const int row = int(threadIdx.x) / 4, i = pairs.query(row);
-    shared.keep[threadIdx.x] =
-        i < 0 || i >= s.T
-            ? 0
-            : kept(s.dropout, ((s.head + blockIdx.x) * s.T + i) * s.K + pairs.key(i, int(threadIdx.x) % 4 * kPart));
+  const auto exists = [&](int i) { return i >= 0 && i < s.T; };
+  if (s.dropout.p > 0)
+    for (int n = int(threadIdx.x); n < kTile * kTile / kDraws; n += kThreadsFor<kD>) {
+      const int i = pairs.query(n / 4), j = pairs.key(i, n % 4 * kDraws);
+      shared.keep[n] = exists(i) ? kept(s.dropout, ((s.head + blockIdx.x) * s.T + i) * s.K + j) : 0;
+    }
+  if (const int row = int(threadIdx.x), i = pairs.query(row); row < kTile) {
+    shared.lse[row] = exists(i) ? head.lse[i] : INFINITY;  // of others all probabilities are 0
+    shared.delta[row] = exists(i) ? head.delta[i] : 0;
   }
   const At at = pairs.at();
-  const Bias with_u{shared.biases, s.scale}, with_w{shared.biases + kD, s.scale};
-  if (kByDistance)
-    add_scores(weights, shared.memory, head.q, with_w, with_u, head.r, head.k, at, s);
+  const Biases<kD>& biases = shared.biases;
+  if (kByDistance)  // the plain rows are r's, the band k
+    add_scores(weights, shared.memory, head.q, biases.w, biases.from_u_to_w, -1, head.r, head.k, at, s);
   else
-    add_scores(weights, shared.memory, head.q, with_u, with_w, head.k, head.r, at, s);
+    add_scores(weights, shared.memory, head.q, biases.u, biases.from_u_to_w, 1, head.k, head.r, at, s);
   add_products<kByDistance>(gradients, shared.memory, head.dout, head.v, at, s);
 
   const float factor = 1 / (1 - s.dropout.p);
 #pragma unroll
-  for (int a = 0; a < kEach; ++a) {
-    const int row = score_y() + kPart * a, i = pairs.query(row);
-    const bool exists = i >= 0 && i < s.T;
-    const float lse = exists ? head.lse[i] : 0, delta = exists ? head.delta[i] : 0;
+  for (int a = 0; a < Scores::kQueries; ++a) {
+    const int row = weights.query(a), i = pairs.query(row);
+    const float lse = shared.lse[row], delta = shared.delta[row];
 #pragma unroll
-    for (int c = 0; c < kEach; ++c) {
-      const bool seen = head.sight.sees(i, pairs.key(i, score_x() + kPart * c));
-      const float p = expf(weights[a][c] - lse);
+    for (int c = 0; c < Scores::kKeys; ++c) {
+      const int j = weights.key(c);
+      const bool seen = head.sight.sees(i, pairs.key(i, j));
+      const float p = expf(weights.x[a][c] - lse);
       float m = 1;
-      if (s.dropout.p > 0) m = shared.keep[row * kEach + c] >> score_x() & 1 ? factor : 0;
-      weights[a][c] = seen ? m * p : 0;
-      gradients[a][c] = seen ? p * (m * gradients[a][c] - delta) : 0;
+      if (s.dropout.p > 0) m = shared.keep[row * (kTile / kDraws) + j / kDraws] >> j % kDraws & 1 ? factor : 0;
+      weights.x[a][c] = seen ? m * p : 0;
+      gradients.x[a][c] = seen ? p * (m * gradients.x[a][c] - delta) : 0;
     }
   }
 }
 
 /// The pairs' numbers into shared memory, a row for each query, or (transposed) for each key. The next barrier is the
 /// caller's.
-template <bool kTransposed>
+template <bool kTransposed, class Scores>
 __device__ inline void put(float* memory, const Scores& x) {
   __syncthreads();
-#pragma unroll
-  for (int a = 0; a < kEach; ++a)
-#pragma unroll
-    for (int c = 0; c < kEach; ++c) {
-      const int i = score_y() + kPart * a, j = score_x() + kPart * c;
-      memory[kTransposed ? j * kScoreStride + i : i * kScoreStride + j] = x[a][c];
-    }
+  x.each([&](int a, int c) {
+    const int i = x.query(a), j = x.key(c);
+    memory[kTransposed ? j * kScoreStride + i : i * kScoreStride + j] = x.x[a][c];
+  });
 }
 
 // ---- delta (B, H, T): δ_i = dout_i · out_i; a warp for each row, 8 D bytes ----
 
-__global__ void __launch_bounds__(kThreads) delta_kernel(float* delta, const float* dout, const float* out, Shape s) {
+__global__ void __launch_bounds__(kSumThreads)
+    delta_kernel(float* delta, const float* dout, const float* out, Shape s) {
   const int64_t rows = int64_t(s.B) * s.T * s.H;
   const int lane = int(threadIdx.x) % kWarp;
   for (int64_t n = thread_in_grid() / kWarp; n < rows; n += threads_in_grid() / kWarp) {
@@ -144,49 +161,49 @@ __global__ void __launch_bounds__(kThreads) delta_kernel(float* delta, const flo
 template <int kD>
 __device__ inline void store_parts(float* parts, float* memory, const Sum<kD>& u, const Sum<kD>& w, int h,
                                    const Shape& s) {
-  constexpr int kPairs = kTile / 2;  // of rows, which a thread has both
-  float4* mine = reinterpret_cast<float4*>(memory + sum_row() / 2 * kColumns + sum_column());
+  constexpr int kRows = Sum<kD>::kRows, kGroups = kTile / kRows;  // of rows that one thread has
+  float4* mine = reinterpret_cast<float4*>(memory + u.row() / kRows * kColumns + u.column());
   const int d = int(threadIdx.x) % kColumns, which = int(threadIdx.x) / kColumns;
 #pragma unroll
   for (int n = 0; n < kD / kColumns; ++n) {
     if (n * kColumns >= s.D) continue;
     __syncthreads();
-    const auto sum = [](const float4(&x)[2]) {
-      return float4{x[0].x + x[1].x, x[0].y + x[1].y, x[0].z + x[1].z, x[0].w + x[1].w};
+    const auto sum = [](const float4(&x)[kRows]) {
+      float4 total = x[0];
+#pragma unroll
+      for (int i = 1; i < kRows; ++i) add_times(total, 1, x[i]);
+      return total;
     };
     mine[0] = sum(u.x[n]);
-    mine[kPairs * kColumns / 4] = sum(w.x[n]);
+    mine[kGroups * kColumns / 4] = sum(w.x[n]);
     __syncthreads();
     if (which < 2 && n * kColumns + d < s.D) {
       float total = 0;
-      for (int i = 0; i < kPairs; ++i) total += memory[(which * kPairs + i) * kColumns + d];
+      for (int i = 0; i < kGroups; ++i) total += memory[(which * kGroups + i) * kColumns + d];
       parts[(int64_t(which) * s.H + h) * s.D + n * kColumns + d] = total * s.scale;
     }
   }
 }
 
-// The second launch bound below: left alone (0), the compiler aims at 128 registers, two blocks an SM; where it would
-// spill for that on some GPU, one block is enough (1).
-
 // blockIdx.x: batch row and head; blockIdx.y: tile of queries, the last (which see most) first. 5 products a tile.
 // parts: (B, tiles, 2, H·D)
 template <int kD>
-__global__ void __launch_bounds__(kThreads, kD == 64 ? 1 : 0)
+__global__ void __launch_bounds__(kThreadsFor<kD>, kBlocksForTwo<kD>)
     query_kernel(float* dq, float* parts, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuterBand ? kInner : kOuterBand) / 4]);
-  SHARED(float4, biases, [2 * kD / 4]);
-  SHARED(unsigned, keep, [kThreads]);
-  const Shared shared{reinterpret_cast<float*>(memory), reinterpret_cast<float*>(biases), keep};
+  SHARED(float4, biases, [3 * kD / 4]);
+  SHARED(float, rows, [2 * kTile]);
+  SHARED(unsigned, keep, [kTile * kTile / kDraws]);
   const Head head(in, s);
-  load_biases<kD>(shared.biases, in.u, in.w, head.h, s);
+  const Shared<kD> shared(memory, biases, rows, keep, in, head.h, s);
   const int tile = int(gridDim.y - 1 - blockIdx.y), i0 = tile * kTile;
 
   Sum<kD> to_u, to_w;
   const int end = head.sight.end(min(i0 + kTile, s.T) - 1);
   for (int j0 = head.sight.begin(i0) / kTile * kTile; j0 < end; j0 += kTile) {
     const Pairs<false> pairs(i0, j0, s);
-    Scores weights = {}, gradients = {};
-    score_gradients<kD>(weights, gradients, shared, pairs, head, s);
+    Scores<kThreadsFor<kD>> weights, gradients;
+    score_gradients(weights, gradients, shared, pairs, head, s);
     put<false>(shared.memory, gradients);
     add_outer_products<false>(to_u, shared.memory, head.k, j0, 1, s);
     add_outer_products<true>(to_w, shared.memory, head.r, pairs.at().band, 1, s);
@@ -196,38 +213,39 @@ __global__ void __launch_bounds__(kThreads, kD == 64 ? 1 : 0)
 #pragma unroll
   for (int n = 0; n < kD / kColumns; ++n)
 #pragma unroll
-    for (int i = 0; i < 2; ++i) add_times(to_u.x[n][i], 1, to_w.x[n][i]);
-  to_u.store(dq + head.queries, head.stride, i0, s.T, s.scale, s.scale, s);
+    for (int i = 0; i < Sum<kD>::kRows; ++i) add_times(to_u.x[n][i], 1, to_w.x[n][i]);
+  to_u.store(dq + head.queries, head.stride, i0, s.T, s, [&](int) { return s.scale; });
 }
 
 // ---- dk, dv ----
 
 // blockIdx.x: batch row and head; blockIdx.y: tile of keys, the first (which are seen most) first. 5 products a tile.
 template <int kD>
-__global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) key_kernel(float* dk, float* dv, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreadsFor<kD>, kBlocksForTwo<kD>)
+    key_kernel(float* dk, float* dv, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuter ? kInner : kOuter) / 4]);
-  SHARED(float4, biases, [2 * kD / 4]);
-  SHARED(unsigned, keep, [kThreads]);
-  const Shared shared{reinterpret_cast<float*>(memory), reinterpret_cast<float*>(biases), keep};
+  SHARED(float4, biases, [3 * kD / 4]);
+  SHARED(float, rows, [2 * kTile]);
+  SHARED(unsigned, keep, [kTile * kTile / kDraws]);
   const Head head(in, s);
-  load_biases<kD>(shared.biases, in.u, in.w, head.h, s);
+  const Shared<kD> shared(memory, biases, rows, keep, in, head.h, s);
   const Sight& sight = head.sight;
   const int j0 = int(blockIdx.y) * kTile, j1 = min(j0 + kTile, s.K);
 
   // The queries that see any: end(i) > max(j0, first), begin(i) < j1.
   const int begin = max(0, max(j0, sight.first) - sight.offset);
-  const int end = sight.first >= j1 ? 0 : sight.window > 0 ? min(s.T, j1 + sight.window - 1 - sight.offset) : s.T;
+  const int end = sight.first >= j1 ? 0 : min(s.T, j1 - 1 - sight.before);
   Sum<kD> to_k, to_v;
   for (int i0 = begin / kTile * kTile; i0 < end; i0 += kTile) {
-    Scores weights = {}, gradients = {};
-    score_gradients<kD>(weights, gradients, shared, Pairs<false>(i0, j0, s), head, s);
+    Scores<kThreadsFor<kD>> weights, gradients;
+    score_gradients(weights, gradients, shared, Pairs<false>(i0, j0, s), head, s);
     put<true>(shared.memory, weights);
     add_outer_products<false>(to_v, shared.memory, head.dout, i0, 1, s);
     put<true>(shared.memory, gradients);
-    add_outer_products<false>(to_k, shared.memory, head.q, i0, 1, s, Bias{shared.biases, s.scale});
+    add_outer_products<false>(to_k, shared.memory, head.q, i0, 1, s, shared.biases.u);
   }
-  to_k.store(dk + head.keys, head.stride, j0, s.K, 1, 1, s);
-  to_v.store(dv + head.keys, head.stride, j0, s.K, 1, 1, s);
+  to_k.store(dk + head.keys, head.stride, j0, s.K, s, [](int) { return 1.0f; });
+  to_v.store(dv + head.keys, head.stride, j0, s.K, s, [](int) { return 1.0f; });
 }
 
 // ---- dr ----
@@ -235,13 +253,13 @@ __global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) key_kernel(float* 
 // blockIdx.x: batch row and head; blockIdx.y: tile of rows of r, the last (the shortest distances, of most pairs)
 // first. 4 products a tile. parts: (B, K, H·D)
 template <int kD>
-__global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) distance_kernel(float* parts, Inputs in, Shape s) {
+__global__ void __launch_bounds__(kThreadsFor<kD>, kBlocks<kD>) distance_kernel(float* parts, Inputs in, Shape s) {
   SHARED(float4, memory, [(kInner > kOuter ? kInner : kOuter) / 4]);
-  SHARED(float4, biases, [2 * kD / 4]);
-  SHARED(unsigned, keep, [kThreads]);
-  const Shared shared{reinterpret_cast<float*>(memory), reinterpret_cast<float*>(biases), keep};
+  SHARED(float4, biases, [3 * kD / 4]);
+  SHARED(float, rows, [2 * kTile]);
+  SHARED(unsigned, keep, [kTile * kTile / kDraws]);
   const Head head(in, s);
-  load_biases<kD>(shared.biases, in.u, in.w, head.h, s);
+  const Shared<kD> shared(memory, biases, rows, keep, in, head.h, s);
   const int n0 = int(gridDim.y - 1 - blockIdx.y) * kTile, n1 = min(n0 + kTile, s.K);
 
   // The queries whose key at one of these distances, n − (T−1) + i, is at least `first`. All of them see it unless it
@@ -251,18 +269,18 @@ __global__ void __launch_bounds__(kThreads, kD == 32 ? 1 : 0) distance_kernel(fl
   Sum<kD> to_r;
   for (int i0 = begin; i0 < end; i0 += kTile) {
     const Pairs<true> pairs(i0, n0, s);
-    Scores weights = {}, gradients = {};
-    score_gradients<kD>(weights, gradients, shared, pairs, head, s);
+    Scores<kThreadsFor<kD>> weights, gradients;
+    score_gradients(weights, gradients, shared, pairs, head, s);
     put<true>(shared.memory, gradients);
-    add_outer_products<false>(to_r, shared.memory, head.q, pairs.query(0), -1, s, Bias{shared.biases + kD, s.scale});
+    add_outer_products<false>(to_r, shared.memory, head.q, pairs.query(0), -1, s, shared.biases.w);
   }
-  to_r.store(parts + (int64_t(head.b) * s.K * s.H + head.h) * s.D, head.stride, n0, s.K, 1, 1, s);
+  to_r.store(parts + (int64_t(head.b) * s.K * s.H + head.h) * s.D, head.stride, n0, s.K, s, [](int) { return 1.0f; });
 }
 
 // ---- sums of parts, in order ----
 
 /// y[i] = Σ_p parts[p, i]; parts: (count, n). 4 (count + 1) bytes an element.
-__global__ void __launch_bounds__(kThreads) sum_kernel(float* y, const float* parts, int count, int64_t n) {
+__global__ void __launch_bounds__(kSumThreads) sum_kernel(float* y, const float* parts, int count, int64_t n) {
   for (int64_t i = thread_in_grid(); i < n; i += threads_in_grid()) {
     float sum = 0;
     for (int p = 0; p < count; ++p) sum += parts[p * n + i];
@@ -272,18 +290,18 @@ __global__ void __launch_bounds__(kThreads) sum_kernel(float* y, const float* pa
 
 /// du[i] += Σ_p parts[p, 0, i], dw[i] += Σ_p parts[p, 1, i]; parts: (count, 2, n). There are many parts of few numbers,
 /// so 8 threads share a column: a warp reads 32 neighbours of one part.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kSumThreads)
     add_parts_kernel(float* du, float* dw, const float* parts, int count, int64_t n) {
-  SHARED(float, sums, [kThreads / kWarp][kWarp]);
+  SHARED(float, sums, [kSumThreads / kWarp][kWarp]);
   const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   const int64_t i = int64_t(blockIdx.x) * kWarp + lane;
   float sum = 0;
   if (i < 2 * n)
-    for (int p = warp; p < count; p += kThreads / kWarp) sum += parts[2 * n * p + i];
+    for (int p = warp; p < count; p += kSumThreads / kWarp) sum += parts[2 * n * p + i];
   sums[warp][lane] = sum;
   __syncthreads();
   if (warp != 0 || i >= 2 * n) return;
-  for (int other = 1; other < kThreads / kWarp; ++other) sum += sums[other][lane];
+  for (int other = 1; other < kSumThreads / kWarp; ++other) sum += sums[other][lane];
   (i < n ? du[i] : dw[i - n]) += sum;
 }
 
@@ -301,28 +319,29 @@ void relative_attention_backward(real* dq, real* dk, real* dv, real* dr, real* d
   const Inputs in{dout, q, k, v, r, u, w, lse, delta, first_key};
 
   if (heads * s.T > 0) {
-    LAUNCH(delta_kernel, blocks_for(heads * s.T, kThreads / kWarp), kThreads, 0, stream())(delta, dout, out, s);
+    LAUNCH(delta_kernel, blocks_for(heads * s.T, kSumThreads / kWarp), kSumThreads, 0, stream())(delta, dout, out, s);
     CUDA_LAUNCHED();
   }
   with_width(s.D, [&](auto width) {
     if (heads * s.T > 0) {
-      LAUNCH(query_kernel<width()>, heads_and_tiles(s, s.T), kThreads, 0, stream())(dq, uw_parts, in, s);
+      LAUNCH(query_kernel<width()>, heads_and_tiles(s, s.T), kThreadsFor<width()>, 0, stream())(dq, uw_parts, in, s);
       CUDA_LAUNCHED();
     }
     if (heads * s.K > 0) {
-      LAUNCH(key_kernel<width()>, heads_and_tiles(s, s.K), kThreads, 0, stream())(dk, dv, in, s);
+      LAUNCH(key_kernel<width()>, heads_and_tiles(s, s.K), kThreadsFor<width()>, 0, stream())(dk, dv, in, s);
       CUDA_LAUNCHED();
-      LAUNCH(distance_kernel<width()>, heads_and_tiles(s, s.K), kThreads, 0, stream())
+      LAUNCH(distance_kernel<width()>, heads_and_tiles(s, s.K), kThreadsFor<width()>, 0, stream())
       (s.B == 1 ? dr : r_parts, in, s);
       CUDA_LAUNCHED();
     }
   });
   if (s.B != 1 && s.K > 0) {
-    LAUNCH(sum_kernel, blocks_for(s.K * columns, kThreads), kThreads, 0, stream())(dr, r_parts, s.B, s.K * columns);
+    LAUNCH(sum_kernel, blocks_for(s.K * columns, kSumThreads), kSumThreads, 0, stream())
+    (dr, r_parts, s.B, s.K * columns);
     CUDA_LAUNCHED();
   }
   if (heads * s.T > 0) {
-    LAUNCH(add_parts_kernel, unsigned(ceil_div(2 * columns, kWarp)), kThreads, 0, stream())
+    LAUNCH(add_parts_kernel, unsigned(ceil_div(2 * columns, kWarp)), kSumThreads, 0, stream())
     (du, dw, uw_parts, int(s.B * tiles), columns);
     CUDA_LAUNCHED();
   }

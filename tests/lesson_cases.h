@@ -10,10 +10,10 @@ namespace lem::test {
 /// The lessons of a device, or null: the CPU has none.
 const Lessons* lessons(Device device);
 
-// `seconds`, if given, is set to what a second run takes by the device's clock.
+// `seconds`, if given, is set to what a second run takes by the device's clock; running: one float takes all n numbers.
 void check_softmax(KernelCall& c, SoftmaxLesson softmax, int64_t rows, int64_t cols, double* seconds = nullptr);
 void check_layer_norm(KernelCall& c, LayerNormLesson layer_norm, int64_t rows, int64_t cols, double* seconds = nullptr);
-void check_sum(KernelCall& c, SumLesson sum, int64_t n, double* seconds = nullptr);
+void check_sum(KernelCall& c, SumLesson sum, int64_t n, double* seconds = nullptr, bool running = false);
 void check_expectation(KernelCall& c, ExpectationLesson expectation, int64_t T, int64_t N, int64_t D,
                        double* seconds = nullptr);
 

@@ -156,8 +156,14 @@ TEST_CASE("relative attention in CUDA: queries that see no key, no queries, no b
   on_devices(random_inputs({.B = 0, .T = 4, .K = 6, .H = 2, .D = 3}));
 }
 
-TEST_CASE("relative attention in CUDA says which heads are too wide for it", "[relative_attention][device]") {
+TEST_CASE("relative attention in CUDA says which heads are too wide for it, and what is too large",
+          "[relative_attention][device]") {
   if (!simt::backend()) return;
   CHECK_THROWS_WITH(expect_agreement(Device::simt, random_inputs({.B = 1, .T = 2, .K = 2, .H = 1, .D = 129})),
                     Catch::Contains("got D = 129, expected at most 128"));
+  const RelativeAttention vast{.B = 1, .T = 1, .K = 4000000, .H = 8, .D = 128};
+  CHECK_THROWS_WITH(on(Device::simt)
+                        .relative_attention_forward(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                                                    nullptr, nullptr, vast),
+                    Catch::Contains("K × H × D = 4000000 × 8 × 128 numbers: expected fewer than 2³¹"));
 }
