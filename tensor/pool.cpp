@@ -71,7 +71,7 @@ void shrink(Pool& p, Device device, size_t cached) {
 
 /// Gives back what is cached beyond the bound.
 void keep_bound(Pool& p, Device device) {
-  const size_t bound = p.most + p.most / 4 + kSlack;
+  const size_t bound = p.most + p.most / 2 + kSlack;
   shrink(p, device, bound > p.counters.in_use ? bound - p.counters.in_use : 0);
 }
 

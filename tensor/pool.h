@@ -1,6 +1,6 @@
 // The caching pool: one per device. A training step allocates and frees the same sizes again and again; a freed buffer
 // waits in the bucket of its size (rounded up a little, so that nearly equal ones share) for the next one who asks.
-// What waits is bounded: in use and cached together are at most a quarter more than was ever in use at once; beyond
+// What waits is bounded: in use and cached together are at most half more than was ever in use at once; beyond
 // that the buffers that have waited longest go back to the system. So sizes that never come again do not pile up.
 // Buffers are never zero-filled. With the address sanitizer nothing is cached, so that it sees every buffer's true
 // ends; in debug builds new buffers are filled with NaN.
