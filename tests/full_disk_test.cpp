@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
@@ -17,12 +18,14 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-/// Runs the program on a disk that fails from the n-th write on; n = 0: on a good one. What is said goes to `log`.
-int run(const Words& arguments, const std::string& log, int n = 0, int error = 0) {
+/// Runs the program on a disk that fails from the n-th write on, or at this one alone; n = 0: on a good one. What is
+/// said goes to `log`.
+int run(const Words& arguments, const std::string& log, int n = 0, int error = 0, bool once = false) {
   const std::string folder = std::filesystem::path(Program::path()).parent_path().string();
   Program program(arguments, log,
                   {.environment = {"LD_PRELOAD=" + folder + "/disk_shim.so", fmt::format("LEM_DISK_FAILS={}", n),
-                                   fmt::format("LEM_DISK_ERROR={}", error), "LEM_DISK_COUNT=" + log + ".count"}});
+                                   fmt::format("LEM_DISK_ERROR={}", error), fmt::format("LEM_DISK_ONCE={}", int(once)),
+                                   "LEM_DISK_COUNT=" + log + ".count"}});
   return program.wait();
 }
 
@@ -35,10 +38,12 @@ Words tiny(const std::string& command, const std::string& out) {
   return words;
 }
 
-/// What the last checkpoint and the metrics hold: all that must be the same.
-using Outcome = std::pair<std::map<std::string, std::string>, std::string>;
+/// What both checkpoints and the metrics hold: all that must be the same.
+using Tensors = std::map<std::string, std::string>;
+using Outcome = std::tuple<Tensors, Tensors, std::string>;
 Outcome outcome(const std::string& run) {
-  return {test::tensors(run + "/last.safetensors"), test::read_whole(run + "/metrics.jsonl")};
+  return {test::tensors(run + "/last.safetensors"), test::tensors(run + "/best.safetensors"),
+          test::read_whole(run + "/metrics.jsonl")};
 }
 
 constexpr int kErrors[] = {ENOSPC, EROFS, EIO};
@@ -67,6 +72,32 @@ TEST_CASE("a disk that fails at any write of a training costs nothing that was s
     std::filesystem::remove_all(out);
   }
   CHECK(run(tiny("train", scratch / "last"), log, count + 1, ENOSPC) == 0);
+}
+
+TEST_CASE("a disk that fails once: the training says so and ends, or nothing is missing", "[disk]") {
+  const ScratchFolder scratch;
+  const std::string log = scratch / "log", good = scratch / "good";
+  REQUIRE(run(tiny("train", good), log) == 0);
+  const Outcome expected = outcome(good);
+  const int count = writes(log);
+  int failed = 0;
+  for (int n = 1; n <= count; ++n) {
+    const std::string out = scratch / fmt::format("run{}", n);
+    CAPTURE(n);
+    const int code = run(tiny("train", out), log, n, ENOSPC, true);
+    CAPTURE(test::read_whole(log));
+    if (code == 0) {
+      CHECK(outcome(out) == expected);
+      continue;
+    }
+    ++failed;
+    CHECK(code == 1);
+    CHECK_THAT(test::read_whole(log), Contains("No space left on device"));
+    const bool begun = std::filesystem::exists(out + "/last.safetensors");
+    CHECK(run(begun ? Words{"train", "--resume", out} : tiny("train", out), log) == 0);
+    CHECK(outcome(out) == expected);
+  }
+  CHECK(failed > count / 2);
 }
 
 TEST_CASE("a disk that fails at any write of a comparison: the same command goes on", "[disk]") {

@@ -77,6 +77,16 @@ TEST_CASE("frozen weights stay as they are, without gradient or moments, and the
       learned += p.grad.numel();
     }
     CHECK(net.parameters.grads().numel() >= learned);
+    if (frozen.back() == "head.w") {  // all but the head's bias: nothing below is recorded
+      const std::unique_ptr<State> state = net.model->new_state(1);
+      Losses auxiliary;
+      const Variable hidden =
+          net.model->forward({Tokens::from({1, 2, 3}, {1, 3}, Device::cpu)}, *state, {}, 3, auxiliary);
+      CHECK_FALSE(hidden.needs_grad());
+      CHECK(tape().size() == 0);
+      CHECK(net.model->head.logits(hidden).needs_grad());
+      tape().clear();
+    }
     CHECK(net.parameters.grads().numel() < whole.parameters.grads().numel());
     CHECK(adam.m.numel() == net.parameters.grads().numel());
     adam.step(.1);

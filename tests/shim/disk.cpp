@@ -1,6 +1,6 @@
 // Loaded before a program (LD_PRELOAD), makes its disk fail: from the call number LEM_DISK_FAILS on, everything that
-// writes to a disk fails with the error number LEM_DISK_ERROR. 0: nothing fails. At the end the number of calls goes to
-// LEM_DISK_COUNT. Standard streams and reading are left alone.
+// writes to a disk fails with the error number LEM_DISK_ERROR; with LEM_DISK_ONCE=1 that call alone. 0: nothing fails.
+// At the end the number of calls goes to LEM_DISK_COUNT. Standard streams and reading are left alone.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -22,9 +22,9 @@ int number(const char* name) {
 std::atomic<int> calls{0};
 
 bool fails() {
-  static const int first = number("LEM_DISK_FAILS"), error = number("LEM_DISK_ERROR");
+  static const int first = number("LEM_DISK_FAILS"), error = number("LEM_DISK_ERROR"), once = number("LEM_DISK_ONCE");
   const int call = ++calls;
-  if (first == 0 || call < first) return false;
+  if (first == 0 || call < first || (once && call > first)) return false;
   errno = error;
   return true;
 }
