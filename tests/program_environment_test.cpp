@@ -115,7 +115,7 @@ TEST_CASE("threads that wait leave the processors to other programs, unless the 
     const size_t at = environment.find(name);
     return at == std::string::npos ? "" : std::string(environment.c_str() + at + name.size());
   };
-  CHECK(spins({}) == "30000");
+  CHECK(spins({}) == "5000");
   CHECK(spins({"GOMP_SPINCOUNT=7"}) == "7");
   CHECK(spins({"OMP_WAIT_POLICY=passive"}) == "");
 }

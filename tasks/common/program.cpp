@@ -86,8 +86,12 @@ void open_standard_streams() {
 
 void bound_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
-  ::setenv("GOMP_SPINCOUNT", "30000", 1);  // some 0.1 ms: longer than our loops are apart
-  ::execv("/proc/self/exe", argv);         // where that cannot be, all works as well, but for other programs
+  ::setenv("GOMP_SPINCOUNT", "5000", 1);  // some 20 µs: longer than most of our loops are apart
+  char self[4096];                        // the program's own path, so that it keeps its name in ps and in gdb
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  if (n <= 0) return;  // where that cannot be, all works as well, but for other programs
+  self[n] = 0;
+  ::execv(self, argv);
 }
 
 int cgroup_processors(const std::string& root, const std::string& groups) {

@@ -18,9 +18,10 @@ inline constexpr int kMisused = 2;  // the command line or a config file asks fo
 void open_standard_streams();
 
 /// A thread of OpenMP that has nothing to do spins before it sleeps, by default for so long that it hardly ever sleeps.
-/// Where another program wants the processors, too, whoever spins keeps them from the thread that has work: everything
-/// takes twenty times as long. libgomp reads the bound of it (GOMP_SPINCOUNT) before main, so this begins the program
-/// anew with one, unless the user has set that or OMP_WAIT_POLICY. Early in main: what was done before is done again.
+/// Where another program wants the processors, too, whoever spins keeps them from the thread that has work: both take
+/// three times as long as they need. libgomp reads the bound of it (GOMP_SPINCOUNT) before main, so this begins the
+/// program anew with one, unless the user has set that or OMP_WAIT_POLICY. Early in main: what was done before is done
+/// again.
 void bound_spinning(char** argv);
 
 /// Sets the threads of our loops and of BLAS. 0: as many as there are processors to run on, but no more than
