@@ -11,7 +11,7 @@
 #include "tensor/io/safetensors.h"
 #include "tests/catch.h"
 #include "tests/numeric.h"
-#include "tests/reading.h"
+#include "tests/small_model.h"
 
 using namespace lem;
 using nlohmann::json;

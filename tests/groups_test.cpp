@@ -2,50 +2,44 @@
 #include <memory>
 
 #include "models/documents.h"
-#include "models/infinity_former.h"
 #include "nn/checkpoint.h"
 #include "tests/catch.h"
 #include "tests/scratch.h"
+#include "tests/small_model.h"
 
 namespace lem {
+using namespace test;
+
 namespace {
 
-struct Net {
-  explicit Net(const std::vector<std::string>& frozen = {}) : parameters(Device::cpu, 5) {
-    for (const std::string& prefix : frozen) parameters.freeze(prefix);
-    MemoryOptions m;
-    m.N = 6, m.widths = {.1, .3}, m.R = 9, m.lambda_kl = .01, m.learned_gate = true;
-    const TransformerOptions t{.vocab = 7,
-                               .layers = 2,
-                               .width = 8,
-                               .heads = 2,
-                               .ff = 12,
-                               .stm = 4,
-                               .dropout = 0,
-                               .tie_embedding = false,
-                               .init_std = .4};
-    model = std::make_unique<InfinityFormer>(t, m, parameters);
-    parameters.pack();
+const MemoryOptions kMemory = [] {
+  MemoryOptions m = small_memory();
+  m.learned_gate = true;
+  return m;
+}();
+/// With a head of its own, so that it can be frozen without the embedding.
+const TransformerOptions kTransformer = [] {
+  TransformerOptions t = small_transformer();
+  t.tie_embedding = false;
+  return t;
+}();
+
+void backward(const Net& net) {
+  DocumentBatch batch{2, 20, 0, {}, {}};
+  for (int64_t i = 0; i < 40; ++i) {
+    batch.tokens.push_back(int32_t(Stream{9, 9}.bits(uint64_t(i)) % 7));
+    batch.targets.push_back(i % 20 < 10 ? -1 : batch.tokens.back());
   }
-  void backward() {
-    DocumentBatch batch{2, 20, 0, {}, {}};
-    for (int64_t i = 0; i < 40; ++i) {
-      batch.tokens.push_back(int32_t(Stream{9, 9}.bits(uint64_t(i)) % 7));
-      batch.targets.push_back(i % 20 < 10 ? -1 : batch.tokens.back());
-    }
-    parameters.zero_grad();
-    read_documents(*model, batch, 5, {}, true);
-  }
-  Parameters parameters;
-  std::unique_ptr<Model> model;
-};
+  net.parameters.zero_grad();
+  read_documents(*net.model, batch, 5, {}, true);
+}
 
 }  // namespace
 
 TEST_CASE("frozen weights stay as they are, without gradient or moments, and the others learn as before",
           "[optimizer][model]") {
-  Net whole;
-  whole.backward();
+  const Net whole(kTransformer, &kMemory);
+  backward(whole);
   std::map<std::string, std::vector<real>> expected;
   for (const Parameters::Named& p : whole.parameters.named()) expected[p.name] = p.grad.to_vector();
   for (const std::vector<std::string>& frozen :
@@ -61,8 +55,8 @@ TEST_CASE("frozen weights stay as they are, without gradient or moments, and the
                                              {"embedding", "attention.", "layers.0.", "layers.1.attention",
                                               "layers.1.memory", "layers.1.norm", "layers.1.ff", "head.w"}}) {
     CAPTURE(frozen);
-    Net net(frozen);
-    net.backward();
+    const Net net(kTransformer, &kMemory, frozen);
+    backward(net);
     Adam adam(net.parameters, {.weight_decay = .1});
     std::map<std::string, std::vector<real>> before;
     int64_t learned = 0;
@@ -95,14 +89,14 @@ TEST_CASE("frozen weights stay as they are, without gradient or moments, and the
 
     const ScratchFolder scratch;
     save_checkpoint(scratch / "x", net.parameters, &adam, {{"a", 1}}, {{"step", 1}});
-    Net again(frozen);
+    const Net again(kTransformer, &kMemory, frozen);
     Adam restored(again.parameters, {});
     const Checkpoint checkpoint(scratch / "x");
     checkpoint.load(again.parameters), checkpoint.load(restored, again.parameters);
     CHECK(again.parameters.values().to_vector() == net.parameters.values().to_vector());
     CHECK(restored.m.to_vector() == adam.m.to_vector());
   }
-  CHECK_THAT(error_of([] { Net({"layers.7."}); }),
+  CHECK_THAT(error_of([] { Net(kTransformer, &kMemory, {"layers.7."}); }),
              Catch::StartsWith("[parameters] nothing to freeze is called layers.7."));
   CHECK_THAT(error_of([] {
                Parameters p(Device::cpu, 1);
@@ -113,7 +107,7 @@ TEST_CASE("frozen weights stay as they are, without gradient or moments, and the
 }
 
 TEST_CASE("weight decay draws matrices to zero, and no norms, biases or embeddings", "[optimizer][model]") {
-  Net net;
+  const Net net(kTransformer, &kMemory);
   net.parameters.zero_grad();
   Adam adam(net.parameters, {.weight_decay = .5});
   std::map<std::string, std::vector<real>> before;

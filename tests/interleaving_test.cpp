@@ -4,33 +4,15 @@
 #include <memory>
 
 #include "tests/catch.h"
-#include "tests/reading.h"
 #include "tests/scratch.h"
+#include "tests/small_model.h"
 
 using namespace lem;
+using namespace lem::test;
 
 namespace {
 
-constexpr int64_t kVocab = 7, kStm = 4;
-
-/// Draws of the test's own.
-struct Dice {
-  Stream stream;
-  uint64_t next = 0;
-  int64_t below(int64_t n) { return int64_t(stream.bits(next++) % uint64_t(n)); }
-};
-
-struct Net {
-  Net(const TransformerOptions& t, const MemoryOptions* m) : parameters(Device::cpu, 5) {
-    if (m)
-      model = std::make_unique<InfinityFormer>(t, *m, parameters);
-    else
-      model = std::make_unique<TransformerXL>(t, parameters);
-    parameters.pack();
-  }
-  Parameters parameters;
-  std::unique_ptr<lem::Model> model;
-};
+constexpr int64_t kStm = 4;
 
 struct Piece {
   Tokens tokens;  // (B, T)

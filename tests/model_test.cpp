@@ -6,35 +6,15 @@
 
 #include "models/documents.h"
 #include "tests/catch.h"
-#include "tests/reading.h"
 #include "tests/scratch.h"
+#include "tests/small_model.h"
 
 using namespace lem;
+using namespace lem::test;
 
 namespace {
 
-constexpr int64_t kB = 2, kN = 25, kT = 5, kVocab = 7;
-
-TransformerOptions small_transformer() {
-  return {.vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
-}
-MemoryOptions small_memory() {
-  MemoryOptions m;
-  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4, m.lambda_kl = .01;
-  return m;
-}
-
-struct Net {
-  Net(const TransformerOptions& t, const MemoryOptions* m) : parameters(Device::cpu, 5) {
-    if (m)
-      model = std::make_unique<InfinityFormer>(t, *m, parameters);
-    else
-      model = std::make_unique<TransformerXL>(t, parameters);
-    parameters.pack();
-  }
-  Parameters parameters;
-  std::unique_ptr<Model> model;
-};
+constexpr int64_t kB = 2, kN = 25, kT = 5;
 
 std::vector<Random> documents(uint64_t seed) { return {Random{seed}.child(0), Random{seed}.child(1)}; }
 

@@ -4,19 +4,15 @@
 #include <memory>
 
 #include "tests/catch.h"
-#include "tests/reading.h"
 #include "tests/scratch.h"
+#include "tests/small_model.h"
 
 namespace lem {
 namespace {
 
-constexpr int64_t kT = 5, kVocab = 7;
+using test::Dice, test::kVocab;
 
-struct Dice {
-  Stream stream;
-  uint64_t next = 0;
-  int64_t below(int64_t n) { return int64_t(stream.bits(next++) % uint64_t(n)); }
-};
+constexpr int64_t kT = 5;
 
 /// What a document gave: the logits of all its steps, one after the other, and Σ KL · steps where it was counted.
 struct Numbers {
@@ -93,18 +89,11 @@ TEST_CASE("documents of any lengths in a batch give, each, what they give alone"
   documents[4].resize(2 * kT, 1);  // one that ends where a segment does
   for (const Variant& variant : variants) {
     INFO(variant.name);
-    TransformerOptions t = {
-        .vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
-    MemoryOptions m;
-    m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4;
+    TransformerOptions t = test::small_transformer();
+    MemoryOptions m = test::small_memory();
     variant.set(t, m);
-    Parameters parameters(Device::cpu, 5);
-    std::unique_ptr<Model> model;
-    if (variant.memory)
-      model = std::make_unique<InfinityFormer>(t, m, parameters);
-    else
-      model = std::make_unique<TransformerXL>(t, parameters);
-    parameters.pack();
+    const test::Net net(t, variant.memory ? &m : nullptr);
+    const Model* model = net.model.get();
 
     const std::vector<Numbers> together = read_all(*model, documents, 3, m.sticky);
     for (size_t d = 0; d < documents.size(); ++d) {

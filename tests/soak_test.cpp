@@ -10,7 +10,7 @@
 
 #include "tensor/pool.h"
 #include "tests/catch.h"
-#include "tests/reading.h"
+#include "tests/small_model.h"
 
 namespace lem {
 namespace {

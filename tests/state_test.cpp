@@ -9,8 +9,8 @@
 
 #include "tests/catch.h"
 #include "tests/file_helpers.h"
-#include "tests/reading.h"
 #include "tests/scratch.h"
+#include "tests/small_model.h"
 
 using namespace lem;
 using namespace lem::test;
@@ -18,45 +18,30 @@ using Catch::Contains;
 
 namespace {
 
-constexpr int64_t kB = 2, kT = 5, kVocab = 7;
+constexpr int64_t kB = 2, kT = 5;
 
-TransformerOptions transformer() {
-  return {.vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
-}
 MemoryOptions memory() {
-  MemoryOptions m;
-  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sticky = true, m.grad_updates = 3;
+  MemoryOptions m = small_memory();
+  m.sticky = true, m.grad_updates = 3;
   return m;
 }
+const MemoryOptions kMemory = memory();
 
-struct Net {
-  explicit Net(const TransformerOptions& t) : parameters(Device::cpu, 5) {
-    model = std::make_unique<TransformerXL>(t, parameters);
-    parameters.pack();
-  }
-  Net(const TransformerOptions& t, const MemoryOptions& m) : parameters(Device::cpu, 5) {
-    model = std::make_unique<InfinityFormer>(t, m, parameters);
-    parameters.pack();
-  }
-  void read_segment(State& state, uint64_t which) const {
-    const NoGrad no_grad;
-    std::vector<int32_t> ids;
-    for (uint64_t i = 0; i < uint64_t(state.rows()) * kT; ++i)
-      ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
-    read(*model, {Tokens::from(ids, {state.rows(), kT})}, state, {}, kT);
-  }
-  /// A state of two rows after some segments, the second row's document younger than the first's.
-  std::unique_ptr<State> state() const {
-    std::unique_ptr<State> state = model->new_state(kB);
-    state->draw_from({Random{1}.child(0), Random{1}.child(1)});
-    for (uint64_t s = 0; s < 3; ++s) read_segment(*state, s);
-    state->clear_row(1);
-    for (uint64_t s = 3; s < 5; ++s) read_segment(*state, s);
-    return state;
-  }
-  Parameters parameters;
-  std::unique_ptr<Model> model;
-};
+void read_segment(const Net& net, State& state, uint64_t which) {
+  const NoGrad no_grad;
+  std::vector<int32_t> ids;
+  for (uint64_t i = 0; i < uint64_t(state.rows()) * kT; ++i) ids.push_back(int32_t(Stream{77, which}.bits(i) % kVocab));
+  read(*net.model, {Tokens::from(ids, {state.rows(), kT})}, state, {}, kT);
+}
+/// A state of two rows after some segments, the second row's document younger than the first's.
+std::unique_ptr<State> some_state(const Net& net) {
+  std::unique_ptr<State> state = net.model->new_state(kB);
+  state->draw_from({Random{1}.child(0), Random{1}.child(1)});
+  for (uint64_t s = 0; s < 3; ++s) read_segment(net, *state, s);
+  state->clear_row(1);
+  for (uint64_t s = 3; s < 5; ++s) read_segment(net, *state, s);
+  return state;
+}
 
 /// A file of this state, read by this model: its Error, or "(no error)" if that has happened and the model can go on.
 class File {
@@ -70,7 +55,7 @@ class File {
   std::string error(const Net& net) const {
     return error_of([&] {
       const std::unique_ptr<State> state = read_state(SafetensorsFile(path()), *net.model);
-      for (uint64_t s = 10; s < 12; ++s) net.read_segment(*state, s);
+      for (uint64_t s = 10; s < 12; ++s) read_segment(net, *state, s);
     });
   }
 
@@ -81,7 +66,7 @@ class File {
 /// What a model says of a good state in which `damage` has changed something.
 template <class Damage>
 std::string damaged(const Net& net, Damage damage) {
-  const std::unique_ptr<State> state = net.state();
+  const std::unique_ptr<State> state = some_state(net);
   damage(*state);
   const File file;
   file.save(*state);
@@ -100,15 +85,15 @@ void set(Tensor& tensor, size_t i, real value) {
 }  // namespace
 
 TEST_CASE("a state of another model is refused", "[state]") {
-  const Net net(transformer(), memory());
+  const Net net(small_transformer(), &kMemory);
   CHECK(damaged(net, [](State&) {}) == "(no error)");
   const File file;
-  file.save(*net.state());
+  file.save(*some_state(net));
   const auto error = [&](auto change) {
-    TransformerOptions t = transformer();
+    TransformerOptions t = small_transformer();
     MemoryOptions m = memory();
     change(t, m);
-    return file.error(Net(t, m));
+    return file.error(Net(t, &m));
   };
   CHECK_THAT(error([](auto& t, auto&) { t.width = 12; }),
              Contains("\"state.0.recent\"") && Contains("got shape (2, 9, 8), expected (2, 9, 12)"));
@@ -120,15 +105,15 @@ TEST_CASE("a state of another model is refused", "[state]") {
   CHECK_THAT(error([](auto&, auto& m) { m.grad_updates = 1; }), Contains("is no part of this model"));
   CHECK_THAT(error([](auto&, auto& m) { m.sticky = false, m.density = MemoryDensity::gibbs; }),
              Contains("density") && Contains("is no part of this model"));
-  CHECK_THAT(file.error(Net(transformer())), Contains("state.0.base") && Contains("is no part of this model"));
-  const Net plain(transformer());
+  CHECK_THAT(file.error(Net(small_transformer())), Contains("state.0.base") && Contains("is no part of this model"));
+  const Net plain(small_transformer());
   CHECK(damaged(plain, [](State&) {}) == "(no error)");
-  file.save(*plain.state());
+  file.save(*some_state(plain));
   CHECK_THAT(file.error(net), Contains("no entry \"state.0.count\""));
 }
 
 TEST_CASE("a state that cannot be is refused", "[state]") {
-  const Net net(transformer(), memory());
+  const Net net(small_transformer(), &kMemory);
   struct Damage {
     const char* what;
     std::function<void(State&)> damage;
@@ -167,9 +152,9 @@ TEST_CASE("a state that cannot be is refused", "[state]") {
 
 TEST_CASE("no damaged file of a state makes a model read what is not its own", "[state]") {
   const bool long_term = GENERATE(false, true);
-  const Net net = long_term ? Net(transformer(), memory()) : Net(transformer());
+  const Net net(small_transformer(), long_term ? &kMemory : nullptr);
   const File file;
-  file.save(*net.state());
+  file.save(*some_state(net));
   const std::string whole = read_whole(file.path());
   const uint64_t header = 8 + uint64_t(uint8_t(whole[0])) + (uint64_t(uint8_t(whole[1])) << 8);
   const Stream stream{41, long_term};
@@ -203,9 +188,9 @@ TEST_CASE("no damaged file of a state makes a model read what is not its own", "
 }
 
 TEST_CASE("no file of right form and wrong shapes makes a model read what is not its own", "[state]") {
-  const Net net(transformer(), memory());
+  const Net net(small_transformer(), &kMemory);
   const File file;
-  file.save(*net.state());
+  file.save(*some_state(net));
   const SafetensorsFile good(file.path());
   std::map<std::string, std::vector<char>> data;
   for (const std::string& name : good.names()) {

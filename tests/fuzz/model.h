@@ -1,7 +1,7 @@
 // A small model for parsers of what models save.
 #pragma once
 
-#include "tests/reading.h"
+#include "tests/small_model.h"
 
 namespace lem::fuzz {
 

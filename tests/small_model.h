@@ -1,10 +1,46 @@
-// One segment read by a model, to its logits.
+// Models so small that a test may make many of them, and what is read with them.
 #pragma once
+
+#include <memory>
 
 #include "models/infinity_former.h"
 #include "models/transformer_xl.h"
 
 namespace lem::test {
+
+/// Draws of a test's own.
+struct Dice {
+  Stream stream;
+  uint64_t next = 0;
+  int64_t below(int64_t n) { return int64_t(stream.bits(next++) % uint64_t(n)); }
+};
+
+constexpr int64_t kVocab = 7;
+
+inline TransformerOptions small_transformer() {
+  return {.vocab = kVocab, .layers = 2, .width = 8, .heads = 2, .ff = 12, .stm = 4, .dropout = 0, .init_std = .4};
+}
+inline MemoryOptions small_memory() {
+  MemoryOptions m;
+  m.N = 6, m.widths = {.1, .3}, m.R = 9, m.sigma2_min = 1e-4, m.lambda_kl = .01;
+  return m;
+}
+
+/// A model and its parameters: an ∞-former, or without `m` a Transformer-XL. `frozen`: prefixes of parameters.
+struct Net {
+  explicit Net(const TransformerOptions& t, const MemoryOptions* m = nullptr,
+               const std::vector<std::string>& frozen = {})
+      : parameters(Device::cpu, 5) {
+    for (const std::string& prefix : frozen) parameters.freeze(prefix);
+    if (m)
+      model = std::make_unique<InfinityFormer>(t, *m, parameters);
+    else
+      model = std::make_unique<TransformerXL>(t, parameters);
+    parameters.pack();
+  }
+  Parameters parameters;
+  std::unique_ptr<Model> model;
+};
 
 struct Answer {
   Variable logits;  // (B, outputs, V); undefined without outputs
