@@ -233,8 +233,9 @@ TEST_CASE("the sorting task's help shows defaults of demo and paper", "[options]
   flags.add_to(app);
   const std::string help = app.help();
   CHECK_THAT(help, Contains("[500; paper: 4000, 8000, 16000]") && Contains("[2; paper: 3]") &&
-                       Contains("runs/PRESET/MODEL") && Contains("[demo]") && Contains("[0.75]") &&
-                       Contains("--[no-]allow-tf32") && Contains("only --device cuda"));
+                       Contains("[64; paper: 1024 (transformer-xl: 2048)]") && Contains("runs/PRESET/MODEL") &&
+                       Contains("[demo]") && Contains("[0.75]") && Contains("--[no-]allow-tf32") &&
+                       Contains("only --device cuda"));
 }
 
 TEST_CASE("no number means something else as a real, in which models compute", "[options]") {

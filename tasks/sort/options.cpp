@@ -29,14 +29,23 @@ OptionTable task_table(SortOptions& o) {
   };
 }
 
-/// What --help shows as an option's default: the demo's value, and the paper presets' where theirs differ.
+std::string preset_value(const std::string& name, const std::string& preset, const std::string& model) {
+  SortOptions options = preset_options(preset, model);
+  for (const Option& option : option_table(options))
+    if (option.name == name) return to_text(option);
+  return {};
+}
+
+/// What --help shows as an option's default: the demo's value, and the paper presets' where theirs differ, each with
+/// Transformer-XL's where it has another.
 std::string shown_default(const std::string& name) {
   if (name == "out") return "runs/PRESET/MODEL";
   std::vector<std::string> values;
   for (const std::string& preset : kPresets) {
-    SortOptions options = preset_options(preset, "infinity");
-    for (const Option& option : option_table(options))
-      if (option.name == name) values.push_back(to_text(option));
+    const std::string infinity = preset_value(name, preset, "infinity"),
+                      xl = preset_value(name, preset, "transformer-xl");
+    const bool same = name == "model" || infinity == xl;
+    values.push_back(same ? infinity : fmt::format("{} (transformer-xl: {})", infinity, xl));
   }
   if (name == "preset" || std::count(values.begin(), values.end(), values[0]) == 4) return values[0];
   if (std::count(values.begin(), values.end(), values[1]) == 3) values.resize(2);
