@@ -33,8 +33,8 @@ compiler() {
 refuse_old() {
   case "$why" in *"too old"*) ;; *) return ;; esac
   local name version
-  read -r name version < <(printf '#ifdef __clang__\nclang __clang_major__.__clang_minor__\n#else\ng++ __GNUC__.__GNUC_MINOR__\n#endif\n' |
-    "${cxx[@]}" -E -P -x c++ - | tail -n 1 | tr -d ' ' | sed 's/^\(g++\|clang\)/\1 /')
+  read -r name version <<<"$(printf '#ifdef __clang__\nclang __clang_major__.__clang_minor__\n#else\ng++ __GNUC__.__GNUC_MINOR__\n#endif\n' |
+    "${cxx[@]}" -E -P -x c++ - | tail -n 1 | tr -d ' ' | sed 's/^\(g++\|clang\)/\1 /')"
   echo "${CXX:-g++} is $name $version, which is too old: C++20 needs g++ 12 or clang 14. Name a newer one, as CXX=g++-12"
   exit 1
 }
