@@ -32,6 +32,7 @@ OPTIMISE := $(if $(DEBUG),-O0 -g3 -DLEM_DEBUG,$(if $(SANITIZE),-O1,-O3) $(NATIVE
 $(OBJ)/tests/%.o: OPTIMISE += $(if $(DEBUG),,-O1)
 $(OBJ)/tasks/%.o $(OBJ)/bench/%.o: OPTIMISE += $(if $(DEBUG),,$(if $(SANITIZE),-O0,-O1))
 $(OBJ)/data/%.o: OPTIMISE += $(if $(SANITIZE),-O0)
+$(OBJ)/tensor/io/%.o $(OBJ)/nn/options.o $(OBJ)/nn/checkpoint.o: OPTIMISE += $(if $(DEBUG),,-O1)
 CXXFLAGS  = -std=c++20 $(OPTIMISE) -fno-math-errno -fno-trapping-math -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) -I. \
             -DLEM_REAL=$(REAL) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # GCC 12 sees overflows and overlaps that are not there in fmt's headers and in std::string, and with sanitizers
