@@ -14,26 +14,27 @@ namespace lem::cpu {
 // directions, and w_μ · s_i = q_i · (keys_hᵀ w_μ) / √D. So each head needs P = 2 vectors k_p = keys_hᵀ w_p of D
 // numbers, and the (T, N) scores never exist:   s[p,b,h,t] = scale · q[b,t,h,:] · k[b,p,h,:].
 
-/// The scores of all heads of one query.
+/// The scores of all heads of a row's queries [first, last).
 static void query_scores(real* s, const real* q, const real* k, real scale, int64_t P, int64_t B, int64_t T, int64_t H,
-                         int64_t D, int64_t b, int64_t t) {
-  for (int64_t h = 0; h < H; ++h) {
-    const real* q_bth = q + ((b * T + t) * H + h) * D;  // (D)
-    for (int64_t p = 0; p < P; ++p) {
-      const real* k_bph = k + ((b * P + p) * H + h) * D;  // (D)
-      real dot = 0;
+                         int64_t D, int64_t b, int64_t first, int64_t last) {
+  for (int64_t t = first; t < last; ++t)
+    for (int64_t h = 0; h < H; ++h) {
+      const real* q_bth = q + ((b * T + t) * H + h) * D;  // (D)
+      for (int64_t p = 0; p < P; ++p) {
+        const real* k_bph = k + ((b * P + p) * H + h) * D;  // (D)
+        real dot = 0;
 #pragma omp simd reduction(+ : dot)
-      for (int64_t d = 0; d < D; ++d) dot += q_bth[d] * k_bph[d];
-      s[((p * B + b) * H + h) * T + t] = scale * dot;
+        for (int64_t d = 0; d < D; ++d) dot += q_bth[d] * k_bph[d];
+        s[((p * B + b) * H + h) * T + t] = scale * dot;
+      }
     }
-  }
 }
 
 void head_scores_forward(real* s, const real* q, const real* k, real scale, int64_t P, int64_t B, int64_t T, int64_t H,
                          int64_t D) {
   parallel_for(B * T, P * H * D, [=](int64_t begin, int64_t end) {
     for_items(begin, end, T, [=](int64_t b, int64_t first, int64_t last) {
-      for (int64_t t = first; t < last; ++t) query_scores(s, q, k, scale, P, B, T, H, D, b, t);
+      query_scores(s, q, k, scale, P, B, T, H, D, b, first, last);
     });
   });
 }
