@@ -222,7 +222,7 @@ help:
 	@echo "Lemniscate: the ∞-former from scratch"
 	@echo
 	@echo "  make sort          train the ∞-former and a Transformer-XL on the sorting task, draw their curves (SEED=1 THREADS=2)"
-	@echo "  make check         build and run the tests in float"
+	@echo "  make check         build and run the tests in float, without the largest kernel cases"
 	@echo "  make test          build and run all tests, in float and in double"
 	@echo "  make parity        let the PyTorch twin make new golden files, and test against them (needs PyTorch)"
 	@echo "  make bench         time kernels and training steps, against PyTorch if PYTHON=… has it (BENCH_FLAGS=--quick)"

@@ -53,8 +53,6 @@ class Trainer {
   int64_t unread() const { return int64_t(unread_.size()); }
   void save(const std::string& name) const;
   void restore(const Checkpoint& checkpoint, Start start);
-  /// Was the program asked to stop?
-  static bool asked_to_stop() { return interrupted(); }
 
   int64_t steps_done = 0;
   int64_t validated = 0;  // the last step after which there was a validation
@@ -207,6 +205,10 @@ void write_result(const std::string& folder, const ordered_json& model, const Tr
 
 }  // namespace
 
+void print_warning(const Model& model) {
+  if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
+}
+
 std::optional<TrainResult> finished_result(const std::string& folder, int64_t steps) {
   const std::string path = folder + "/result.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
@@ -312,22 +314,25 @@ TrainResult train(Trainee& trainee, const std::string& program, const TrainingOp
       if (every(run.validate_every) && trainer.validated < trainer.steps_done) validate();
       if (every(run.save_every)) save("last.safetensors");
       if (every(run.validate_every) || every(run.save_every)) progress.skip_pause();
-      if (trainer.steps_done >= training.steps || trainer.asked_to_stop()) break;
+      if (trainer.steps_done >= training.steps) break;
+      result.interrupted = interrupted();  // the one place that asks between steps
+      if (result.interrupted) break;
       trainer.step();
       if (trainer.unread() >= read_every) report();
     }
     save("last.safetensors");
-    if (!interrupted()) {
+    if (!result.interrupted) {
       progress.finish();
       result.test = trainee.measure(Split::test).figures;
     }
   } catch (const Interrupted&) {  // in a validation or the test: it is made again when the run goes on
+    result.interrupted = true;
     save("last.safetensors");
   }
   progress.finish();
-  result.step = trainer.steps_done, result.seconds = trainer.seconds, result.interrupted = interrupted();
+  result.step = trainer.steps_done, result.seconds = trainer.seconds;
   if (!result.interrupted) write_result(run.out, model, result);
-  if (const std::string text = trainee.model().warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
+  print_warning(trainee.model());
   return result;
 }
 

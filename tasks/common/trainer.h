@@ -75,6 +75,8 @@ TrainResult train(Trainee& trainee, const std::string& program, const TrainingOp
 /// What a finished run's folder holds of its result; nothing if it was not finished after `steps` steps, or is damaged.
 std::optional<TrainResult> finished_result(const std::string& folder, int64_t steps);
 
+/// The model's warning, if it has one, to standard error.
+void print_warning(const Model& model);
 /// An Error by the name `who` unless `identity` is that of the data that a checkpoint's run has seen.
 void check_same_data(const std::string& who, const std::string& program, const Checkpoint& checkpoint,
                      const std::string& identity);

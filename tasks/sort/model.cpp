@@ -89,10 +89,6 @@ SortScore sort_score(const nlohmann::ordered_json& result) {
           .samples = result.at("test_samples")};
 }
 
-void print_warning(const Model& model) {
-  if (const std::string text = model.warning(); !text.empty()) fmt::print(stderr, "warning: {}\n", text);
-}
-
 namespace {
 
 struct Need {

@@ -43,9 +43,6 @@ SortScore sort_score(const nlohmann::ordered_json& result);
 SortScore evaluate(const Model& model, const SortOptions& o, const SortingData& data, int64_t samples,
                    const char* label);
 
-/// The model's warning, if it has one, to standard error.
-void print_warning(const Model& model);
-
 /// An Error, before anything long begins, if what these options need for certain is more than there is: what it is, and
 /// which options make it so. With `training` also what gradients need.
 void check_memory(const SortOptions& o, bool training);
