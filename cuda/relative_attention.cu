@@ -9,7 +9,7 @@
 // For each tile of 64 × 64 pairs: 6 · 64² D operations (3 products), and (64 + 64 + 127 + 64) · 4 D bytes of q, k, r
 // and v out of the second-level cache, 19 operations a byte. Memory itself is read once as long as that cache holds a
 // head's k, v and r.
-#include "cuda/relative_attention.h"
+#include "cuda/relative_attention_products.h"
 
 namespace lem::LEM_DEVICE {
 namespace {

@@ -15,7 +15,7 @@
 //   distance tile  (64 rows of r)    walks queries       dr, a part for each batch row
 //
 // Of a tile of 64 × 64 pairs a product is 2 · 64² D operations. The parts are added up in order by small kernels.
-#include "cuda/relative_attention.h"
+#include "cuda/relative_attention_products.h"
 
 namespace lem::LEM_DEVICE {
 namespace {
@@ -74,7 +74,7 @@ struct Pairs {
 /// A block's shared memory.
 template <int kD>
 struct Shared {
-  float* memory;  // the tiles: relative_attention.h
+  float* memory;  // the tiles: relative_attention_products.h
   Biases<kD> biases;
   unsigned* keep;      // (64, 4): which of 16 neighbouring pairs dropout keeps
   float *lse, *delta;  // (64): of the tile's queries

@@ -23,44 +23,17 @@
 //   the truncated Gaussian: far tails and boundary terms are differences of large logarithms and of large terms.
 // What is integrated numerically differs by device and stands in tensor/cpu/expectation.h and cuda/expectation.h: as
 // many points as its digits want, in vector lanes there and in one thread's registers here.
+//
+// Gaussians and rectangles stand here, waves and powers in files of their own.
 #pragma once
 
 #include <type_traits>
 
-#include "tensor/kernel_types.h"
-#include "tensor/special.h"
+#include "tensor/expectation_of.h"
+#include "tensor/expectation_powers.h"
+#include "tensor/expectation_waves.h"
 
 namespace lem::LEM_DEVICE {
-
-template <class Number>
-struct ExpectationOf {
-  Number value = 0, dmu = 0, dsigma2 = 0;  // E_p[ψ], ∂/∂μ, ∂/∂σ²
-};
-
-template <BasisKind basis, DensityKind density, class Number>
-class Expect;
-
-/// Half the width of the parabola.
-template <class Number>
-LEM_FUNCTION Number half_width(Number sigma2) {
-  return std::cbrt(Number(1.5) * sigma2);
-}
-
-/// N(t; μ, σ²)/Z on [0, 1], what all its expectations share.
-struct Truncated {
-  double mu, sigma2, sigma;
-  double log_mass, at_zero, at_one;  // ln Z, N₀ and N₁
-
-  LEM_FUNCTION Truncated(double mu, double sigma2) : mu(mu), sigma2(sigma2), sigma(std::sqrt(sigma2)) {
-    log_mass = log_normal_mass(-mu / sigma, (1 - mu) / sigma);
-    at_zero = over_mass(0), at_one = over_mass(1);
-  }
-  /// N(t; μ, σ²)/Z, from logarithms: both may underflow when their ratio doesn't.
-  LEM_FUNCTION double over_mass(double t) const {
-    const double x = (t - mu) / sigma;
-    return std::exp(-0.5 * x * x - log_mass) * kInverseRoot2Pi / sigma;
-  }
-};
 
 // ---- Gaussian basis: ψ = N(t; m, s²) --------------------------------------------------------------------------------
 
@@ -234,175 +207,6 @@ class Expect<BasisKind::rectangle, DensityKind::parabola, Number> {
 LEM_FUNCTION double bin_edge(int64_t k, int64_t bins) {
   return k == 0 ? -1e-6 : k == bins ? 1 + 1e-6 : double(k) / double(bins);
 }
-
-// ---- sine and cosine: imaginary and real part of the characteristic function E[e^{iωt}] -----------------------------
-
-constexpr bool is_wave(BasisKind basis) { return basis == BasisKind::sine || basis == BasisKind::cosine; }
-
-/// The part of a wave and its derivatives that the basis is.
-template <BasisKind basis, class Number, class Wave>
-LEM_FUNCTION ExpectationOf<Number> part(Complex<Wave> value, Complex<Wave> dmu, Complex<Wave> dsigma2) {
-  if constexpr (basis == BasisKind::sine) return {Number(value.im), Number(dmu.im), Number(dsigma2.im)};
-  return {Number(value.re), Number(dmu.re), Number(dsigma2.re)};
-}
-
-/// E = e^{iωμ − ω²σ²/2}, ∂/∂μ = iωE, ∂/∂σ² = −½ω²E.
-template <BasisKind basis, class Number>
-requires(is_wave(basis)) class Expect<basis, DensityKind::gaussian, Number> {
- public:
-  LEM_FUNCTION Expect(Number mu, Number sigma2) : mu_(mu), sigma2_(sigma2) {}
-  LEM_FUNCTION ExpectationOf<Number> operator()(Number omega, Number) const {
-    const Complex<Number> E = std::exp(Number(-0.5) * omega * omega * sigma2_) * wave(omega, mu_);
-    return part<basis, Number>(E, omega * times_i(E), Number(-0.5) * omega * omega * E);
-  }
-
- private:
-  Number mu_, sigma2_;
-};
-
-/// e^{iωμ} 3 j₁(k)/k with k = ωa, ∂/∂μ = iωE, and by (P) ∂/∂σ² = −ω² a²/(15σ²) e^{iωμ} 15 j₂(k)/k². The spherical
-/// Bessel functions come from sine and cosine and, for small k, where these cancel, from j_n(k)/kⁿ = Σ_m (−k²/2)^m/(m!
-/// (2n + 2m + 1)!!).
-template <BasisKind basis, class Number>
-requires(is_wave(basis)) class Expect<basis, DensityKind::parabola, Number> {
- public:
-  LEM_FUNCTION Expect(Number mu, Number sigma2) : mu_(mu), sigma2_(sigma2), a_(half_width(sigma2)) {}
-  LEM_FUNCTION ExpectationOf<Number> operator()(Number omega, Number) const {
-    const Number k = omega * a_;
-    Number one, two;  // j₁(k)/k, j₂(k)/k²
-    if (std::fabs(k) >= 2) {
-      const Number inverse = 1 / k;
-      const Complex<Number> w = wave(omega, a_);
-      one = (w.im * inverse - w.re) * inverse * inverse;
-      two = ((3 * inverse * inverse - 1) * w.im - 3 * w.re * inverse) * inverse * inverse * inverse;
-    } else {
-      constexpr int terms = sizeof(Number) == sizeof(float) ? 9 : 14;
-      Number term1 = Number(1.0 / 3), term2 = Number(1.0 / 15);
-      one = term1, two = term2;
-      for (int m = 0; m < terms; ++m) {
-        one += term1 *= Number(-0.5) * k * k / Number((m + 1) * (2 * m + 5));
-        two += term2 *= Number(-0.5) * k * k / Number((m + 1) * (2 * m + 7));
-      }
-    }
-    const Complex<Number> carrier = wave(omega, mu_), E = 3 * one * carrier;
-    return part<basis, Number>(E, omega * times_i(E), -k * k / sigma2_ * two * carrier);
-  }
-
- private:
-  Number mu_, sigma2_, a_;
-};
-
-/// ∫_edge^∞ N(t; μ, σ²) e^{iω(t − edge)} dt for an edge right of μ, divided by the scale e^{−shrink}: with
-/// x = (edge − μ)/σ, ½ e^{−x²/2} w((ωσ + ix)/√2).
-LEM_FUNCTION Complex<double> wave_tail(double edge, double mu, double sigma, double omega, double shrink) {
-  const double x = (edge - mu) / sigma, height = std::exp(shrink - 0.5 * x * x);
-  if (height < 1e-18) return {0, 0};
-  return 0.5 * height * faddeeva({omega * sigma * kRootHalf, x * kRootHalf});
-}
-
-/// E[e^{iωt}] on [0, 1], given at_one = e^{iω}: there is no elementary form, but the complex error function w gives
-/// one. For μ in [0, 1] the whole line less two tails, each bounded by 1, so that nothing cancels. With μ < 0 it is the
-/// difference of the tails at 0 and 1, without their common e^{−μ²/2σ²}; and μ > 1 is the mirror image t → 1 − t.
-LEM_FUNCTION Complex<double> wave_on_unit(double mu, double sigma, double log_mass, double omega,
-                                          Complex<double> at_one) {
-  const bool mirrored = mu > 1;
-  if (mirrored) mu = 1 - mu;
-  const double shrink = mu < 0 ? 0.5 * mu * mu / (sigma * sigma) : 0;
-  const Complex<double> right = at_one * wave_tail(1, mu, sigma, omega, shrink);
-  const Complex<double> left = wave_tail(0, mu < 0 ? mu : -mu, sigma, omega, shrink);
-  Complex<double> E = left - right;
-  if (!(mu < 0)) E = std::exp(-0.5 * omega * omega * sigma * sigma) * turn(omega * mu) - conjugate(left) - right;
-  E = std::exp(-shrink - log_mass) * E;
-  return mirrored ? at_one * conjugate(E) : E;
-}
-
-/// (T1), (T2) with ψ' = iωψ, ψ'' = −ω²ψ.
-template <BasisKind basis, class Number>
-requires(is_wave(basis)) class Expect<basis, DensityKind::truncated_gaussian, Number> {
- public:
-  LEM_FUNCTION Expect(Number mu, Number sigma2) : p_(mu, sigma2) {}
-  LEM_FUNCTION ExpectationOf<Number> operator()(Number frequency, Number) const {
-    const double omega = frequency;
-    const Complex<double> at_one = turn(omega), E = wave_on_unit(p_.mu, p_.sigma, p_.log_mass, omega, at_one);
-    const Complex<double> one = p_.at_one * (at_one - E), zero = p_.at_zero * (Complex<double>{1, 0} - E);
-    const Complex<double> slopes = omega * times_i(p_.at_one * at_one - Complex<double>{p_.at_zero, 0});
-    const Complex<double> ends = 1 / p_.sigma2 * ((1 - p_.mu) * one + p_.mu * zero);
-    return part<basis, Number>(E, omega * times_i(E) - one + zero, 0.5 * (-omega * omega * E - slopes - ends));
-  }
-
- private:
-  Truncated p_;
-};
-
-// ---- powers: ψ = t^j, always in double ------------------------------------------------------------------------------
-
-/// Moments stop here: E[t^j] on ℝ grows without bound (wide densities, large j), and float must not see an infinity.
-inline constexpr double kLargestMoment = 1e18;
-
-/// M_j = E[t^j] for one j and the two before it. What has them remembers how far it has come, and goes on from there
-/// where exponents ascend: a whole basis takes one pass.
-struct Moments {
-  double now = 1, last = 0, before = 0;
-  LEM_FUNCTION void push(double next) {
-    before = last, last = now;
-    now = next > kLargestMoment ? kLargestMoment : next < -kLargestMoment ? -kLargestMoment : next;
-  }
-};
-
-/// Integrating by parts, M_{j+1} = μ M_j + j σ² M_{j−1}. ∂/∂μ = j M_{j−1}, ∂/∂σ² = ½ j (j − 1) M_{j−2}. For μ ≥ 0 the
-/// moments are the growing solution of the recursion, here and below, so that rounding does not build up.
-template <class Number>
-class Expect<BasisKind::power, DensityKind::gaussian, Number> {
- public:
-  LEM_FUNCTION Expect(Number mu, Number sigma2) : mu_(mu), sigma2_(sigma2) {}
-  LEM_FUNCTION ExpectationOf<Number> operator()(Number exponent, Number) {
-    const int j = int(exponent);
-    if (j < at_) at_ = 0, M_ = {};
-    for (; at_ < j; ++at_) M_.push(mu_ * M_.now + at_ * sigma2_ * M_.last);
-    return {Number(M_.now), Number(j * M_.last), Number(0.5 * j * (j - 1) * M_.before)};
-  }
-
- private:
-  double mu_, sigma2_;
-  int at_ = 0;
-  Moments M_;
-};
-
-/// For a density proportional to (1 − x²)^q, x = (t − μ)/a, (j + 2q + 2) M_{j+1} = (2j + 2q + 2) μ M_j + j (a² − μ²)
-/// M_{j−1}: M with q = 1 for the parabola itself, Q with q = 2 for (P), ∂/∂σ² = a²/(15σ²) j (j − 1) Q_{j−2}.
-template <class Number>
-class Expect<BasisKind::power, DensityKind::parabola, Number> {
- public:
-  LEM_FUNCTION Expect(Number mu, Number sigma2) : mu_(mu), sigma2_(sigma2), a_(half_width(double(sigma2))) {}
-  LEM_FUNCTION ExpectationOf<Number> operator()(Number exponent, Number) {
-    const int j = int(exponent);
-    if (j < at_) at_ = 0, M_ = {}, Q_ = {};
-    const double product = (a_ - mu_) * (a_ + mu_);
-    for (; at_ < j; ++at_) {
-      M_.push(((2 * at_ + 4) * mu_ * M_.now + at_ * product * M_.last) / (at_ + 4));
-      Q_.push(((2 * at_ + 6) * mu_ * Q_.now + at_ * product * Q_.last) / (at_ + 6));
-    }
-    return {Number(M_.now), Number(j * M_.last), Number(a_ * a_ / (15 * sigma2_) * j * (j - 1) * Q_.before)};
-  }
-
- private:
-  double mu_, sigma2_, a_;
-  int at_ = 0;
-  Moments M_, Q_;
-};
-
-/// Where [0, 1] counts for powers under the truncated Gaussian: within 9σ of the density's peak; and mass outside [0,
-/// 1] from the nearer end, from which the density falls at least like e^{−t |μ|/σ²}.
-struct Reach {
-  double peak, lo, hi;
-  LEM_FUNCTION Reach(double mu, double sigma2) {
-    const double sigma = std::sqrt(sigma2), beyond = mu < 0 ? -mu : mu - 1;
-    const double reach = beyond > 0 && 40 * sigma2 < 9 * sigma * beyond ? 40 * sigma2 / beyond : 9 * sigma;
-    peak = mu < 0 ? 0 : mu > 1 ? 1 : mu;
-    lo = peak - reach > 0 ? peak - reach : 0;
-    hi = peak + reach < 1 ? peak + reach : 1;
-  }
-};
 
 // ---- one of them, by what is known when the program runs ------------------------------------------------------------
 

@@ -61,6 +61,8 @@ void add_attention_kernels(std::vector<KernelCase>& table) {
   add_attention(table, {.B = 2, .T = 100, .K = 700, .H = 2, .D = 4, .window = 64, .dropout = {real(0.1)}}, {650, 0});
   add_attention(table, {.B = 1, .T = 257, .K = 257, .H = 2, .D = 31}, {3});
   add_attention(table, {.B = 3, .T = 5, .K = 8, .H = 2, .D = 4, .window = 2}, {8, 6, 0});
+  add_attention(table, {.B = 1, .T = 33, .K = 70, .H = 1, .D = 66, .dropout = {real(0.2)}});
+  add_attention(table, {.B = 2, .T = 20, .K = 70, .H = 2, .D = 100, .window = 40}, {30, 0});
   const size_t small = table.size();
   add_attention(table, {.B = 1, .T = 1000, .K = 1000, .H = 1, .D = 2, .dropout = {real(0.2)}});
   add_attention(table, {.B = 16, .T = 64, .K = 128, .H = 4, .D = 16, .dropout = {real(0.1)}});  // the demo's
