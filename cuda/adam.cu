@@ -4,31 +4,20 @@
 // Whether the step is taken at all, and how far gradients are scaled down, is decided here from grad_squares: the host
 // never waits for a number.
 #include "cuda/rows.h"
+#include "tensor/pointwise.h"
 
 namespace lem::LEM_DEVICE {
 namespace {
 
 constexpr int kThreads = 256;
 
-// m = β₁ m + (1 − β₁) g,  v = β₂ v + (1 − β₂) g²,  p −= lr ( m/(1 − β₁^t) / (√(v/(1 − β₂^t)) + ε) + weight_decay p )
-// where g has been scaled by min(1, clip / (‖g‖ + 1e-6)).
-struct Update {
-  float beta1, beta2, eps, grad_scale, step, decay, inv_sqrt2;
-
-  __device__ void one(float& p, float& m, float& v, float g) const {
-    g *= grad_scale;
-    m = beta1 * m + (1 - beta1) * g;
-    v = beta2 * v + (1 - beta2) * g * g;
-    p = decay * p - step * m / (sqrtf(v) * inv_sqrt2 + eps);
-  }
-  template <int W>
-  __device__ void at(int64_t i, float* p, float* m, float* v, const float* g) const {
-    Floats<W> ps = load<W>(p + i), ms = load<W>(m + i), vs = load<W>(v + i);
-    const Floats<W> gs = load<W>(g + i);
-    for (int w = 0; w < W; ++w) one(ps.v[w], ms.v[w], vs.v[w], gs.v[w]);
-    store(p + i, ps), store(m + i, ms), store(v + i, vs);
-  }
-};
+template <int W>
+__device__ void update_at(int64_t i, const AdamUpdate& update, float* p, float* m, float* v, const float* g) {
+  Floats<W> ps = load<W>(p + i), ms = load<W>(m + i), vs = load<W>(v + i);
+  const Floats<W> gs = load<W>(g + i);
+  for (int w = 0; w < W; ++w) update(ps.v[w], ms.v[w], vs.v[w], gs.v[w]);
+  store(p + i, ps), store(m + i, ms), store(v + i, vs);
+}
 
 /// `fours`: how many groups of four neighbours may be taken at once.
 __global__ void __launch_bounds__(kThreads)
@@ -36,16 +25,9 @@ __global__ void __launch_bounds__(kThreads)
                 int64_t fours) {
   const float squares = grad_squares[0];
   if (!isfinite(squares)) return;
-  const float clipped = s.clip / (sqrtf(squares) + 1e-6f);
-  const Update update{s.beta1,
-                      s.beta2,
-                      s.eps,
-                      s.clip > 0 && clipped < 1 ? clipped : 1.0f,
-                      s.lr / s.correction1,
-                      1 - s.lr * s.weight_decay,
-                      1 / sqrtf(s.correction2)};
-  for (int64_t i = thread_in_grid(); i < fours; i += threads_in_grid()) update.at<4>(4 * i, p, m, v, g);
-  for (int64_t i = 4 * fours + thread_in_grid(); i < n; i += threads_in_grid()) update.at<1>(i, p, m, v, g);
+  const AdamUpdate update(s, squares);
+  for (int64_t i = thread_in_grid(); i < fours; i += threads_in_grid()) update_at<4>(4 * i, update, p, m, v, g);
+  for (int64_t i = 4 * fours + thread_in_grid(); i < n; i += threads_in_grid()) update_at<1>(i, update, p, m, v, g);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 // A thread takes four neighbours at a time, in one 16-byte access, where all arrays begin on 16 bytes: a quarter of the
 // requests, and one Philox block gives exactly their four dropout draws.
 #include "cuda/device.h"
+#include "tensor/pointwise.h"
 
 namespace lem::LEM_DEVICE {
 namespace {
@@ -124,21 +125,6 @@ __global__ void __launch_bounds__(kThreads)
 // ---- y = dropout(act(x + bias)): 8 bytes forward, 12 backward; the bias stays in the cache ----
 
 template <Activation act>
-__device__ inline float activate(float v) {
-  if constexpr (act == Activation::relu) return v > 0 ? v : 0;
-  if constexpr (act == Activation::gelu) return 0.5f * v * (1 + erff(v * 0.70710678f));
-  return v;
-}
-/// The derivative of activate.
-template <Activation act>
-__device__ inline float slope(float v) {
-  if constexpr (act == Activation::relu) return v > 0 ? 1 : 0;
-  if constexpr (act == Activation::gelu)
-    return 0.5f * (1 + erff(v * 0.70710678f)) + v * 0.39894228f * expf(-0.5f * v * v);
-  return 1;
-}
-
-template <Activation act>
 __global__ void __launch_bounds__(kThreads)
     bias_act_forward_kernel(float* y, const float* x, const float* bias, Dropout dropout, int64_t n, int64_t cols) {
   for_elements(
@@ -160,7 +146,9 @@ __global__ void __launch_bounds__(kThreads, 4)
       [&](auto at) {
         set(
             dx, at,
-            [&](int64_t i, float d, float v, float m) { return d * m * slope<act>(bias ? v + bias[i % cols] : v); },
+            [&](int64_t i, float d, float v, float m) {
+              return d * m * activation_slope<act>(bias ? v + bias[i % cols] : v);
+            },
             load(dy, at), load(x, at), mask(dropout, at));
       },
       dx, dy, x);

@@ -1,8 +1,8 @@
 // The special functions that the closed forms of the continuous memory are written in: softplus, Gaussian masses that
 // survive far tails, complex numbers, and the complex error function.
 //
-// This file and tensor/expectation.h are compiled for every device, by g++ and by nvcc, each time into the namespace of
-// its backend (LEM_DEVICE; cuda/device.h sets it for .cu files).
+// This file, tensor/pointwise.h and tensor/expectation.h are compiled for every device, by g++ and by nvcc, each time
+// into the namespace of its backend (LEM_DEVICE; cuda/device.h sets it for .cu files).
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,6 @@
 // What every device computes in the CPU's very bits: random numbers, and what is drawn with them.
+#include <cmath>
+
 #include "tests/catch.h"
 #include "tests/kernel_check.h"
 
@@ -25,6 +27,17 @@ TEST_CASE("dropout masks are the same on every device", "[device]") {
                           << ", first draw " << first);
         CHECK(wrong == 0);
       }
+}
+
+// A value that is not finite must reach the loss, where the trainer looks for it, on every device.
+TEST_CASE("NaN passes through every activation", "[device]") {
+  for (Device device : devices())
+    for (Activation act : {Activation::identity, Activation::relu, Activation::gelu}) {
+      INFO(name(device) << ", activation " << int(act));
+      const Tensor x = Tensor::from(std::vector<real>(9, NAN), {1, 9}, device), y(x.shape(), device);
+      on(device).bias_act_forward(y.data(), x.data(), nullptr, act, {}, 1, 9);
+      for (real v : y.to_vector()) CHECK(std::isnan(v));
+    }
 }
 
 TEST_CASE("sticky points are the same on every device", "[device][sticky]") {

@@ -5,6 +5,7 @@
 #include "tensor/cpu/dropout.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/simd.h"
+#include "tensor/pointwise.h"
 
 namespace lem::cpu {
 
@@ -53,31 +54,6 @@ void sigmoid_gate_backward(real* dx, real* dg, const real* dy, const real* x, co
 
 namespace {
 
-constexpr real kInvSqrt2 = real(0.70710678118654752440), kInvSqrt2Pi = real(0.39894228040143267794);
-
-real activate(real v, Activation act) {
-  switch (act) {
-    case Activation::relu:
-      return v > 0 ? v : v != v ? v : 0;  // NaN passes on
-    case Activation::gelu:
-      return real(0.5) * v * (1 + std::erf(v * kInvSqrt2));
-    default:
-      return v;
-  }
-}
-
-// GELU is v Φ(v), so its derivative is Φ(v) + v φ(v).
-real activation_slope(real v, Activation act) {
-  switch (act) {
-    case Activation::relu:
-      return v > 0 ? 1 : 0;
-    case Activation::gelu:
-      return real(0.5) * (1 + std::erf(v * kInvSqrt2)) + v * kInvSqrt2Pi * exp(-v * v / 2);
-    default:
-      return 1;
-  }
-}
-
 /// One instance per activation, so that the choice stands outside the loops and these become vector code.
 template <Activation act>
 void forward_rows(real* y, const real* x, const real* bias, const Dropout& dropout, int64_t begin, int64_t end,
@@ -87,7 +63,7 @@ void forward_rows(real* y, const real* x, const real* bias, const Dropout& dropo
     real* yr = y + row * cols;
     with_dropout(dropout, row * cols, cols, [=](int64_t at, const real* mask, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
-        const real v = activate(bias ? xr[at + i] + bias[at + i] : xr[at + i], act);
+        const real v = activate<act>(bias ? xr[at + i] + bias[at + i] : xr[at + i]);
         yr[at + i] = mask ? v * mask[i] : v;
       }
     });
@@ -102,7 +78,7 @@ void backward_rows(real* dx, real* dbias, const real* dy, const real* x, const r
     with_dropout(dropout, start, cols, [=](int64_t at, const real* mask, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
         const real v = bias ? x[start + at + i] + bias[at + i] : x[start + at + i];
-        const real d = (mask ? dy[start + at + i] * mask[i] : dy[start + at + i]) * activation_slope(v, act);
+        const real d = (mask ? dy[start + at + i] * mask[i] : dy[start + at + i]) * activation_slope<act>(v);
         dx[start + at + i] = d;
       }
       if (dbias)
